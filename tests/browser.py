@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.patience import LONGEST_S
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Dialog, Page
 
@@ -23,6 +25,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+_LONGEST_MS = LONGEST_S * 1e3
 
 
 @dataclass
@@ -59,7 +62,7 @@ def running_browser() -> Iterator[Browser]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = chromium()
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=list(FLAGS))
+        browser = driver.chromium.launch(executable_path=path, args=list(FLAGS), timeout=_LONGEST_MS)
         yield browser
         browser.close()
 
@@ -68,6 +71,7 @@ def running_browser() -> Iterator[Browser]:
 def open_page(browser: Browser, path: Path, *, dark: bool = False, width: int = 1180) -> Iterator[Tab]:
     """Open a file in a context of its own."""
     context = browser.new_context(color_scheme="dark" if dark else "light", viewport={"width": width, "height": 900})
+    context.set_default_timeout(_LONGEST_MS)
     page, seen = context.new_page(), Seen()
 
     def dismiss(dialog: Dialog) -> None:

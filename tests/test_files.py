@@ -13,6 +13,7 @@ import pytest
 
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.files import replacing, saving, write_file
+from tests.patience import LONGEST_S
 from tests.traces import ROOT
 
 
@@ -51,7 +52,8 @@ def test_a_full_disk_is_one_sentence_and_changes_nothing() -> None:
     assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
 
 
-def test_a_pipe_is_written_as_a_stream_and_stays_a_pipe(tmp_path: Path) -> None:
+def test_a_pipe_is_written_as_a_stream_and_stays_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mfu_doctor.files.LONGEST_WAIT_S", LONGEST_S)
     pipe, got = tmp_path / "pipe", []
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
@@ -137,7 +139,7 @@ def test_a_killed_writer_leaves_what_was_there_and_nothing_else(tmp_path: Path) 
         "with replacing('a.json') as s:\n s.write(bytes(100_000)); s.flush(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
-    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environ, timeout=60).returncode == -9
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environ, timeout=LONGEST_S).returncode == -9
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
     assert (tmp_path / "a.json").read_text() == "old"
 
@@ -161,7 +163,8 @@ def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path: Path, monkeypatch:
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
-def test_a_pipe_whose_reader_is_slow_gets_everything(tmp_path: Path) -> None:
+def test_a_pipe_whose_reader_is_slow_gets_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mfu_doctor.files.LONGEST_WAIT_S", LONGEST_S)
     pipe, got = tmp_path / "pipe", []
     os.mkfifo(pipe)
     opened = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)

@@ -10,6 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.patience import LONGEST_S
 from tests.traces import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -44,7 +45,7 @@ def test_the_lock_names_one_exact_version_of_each() -> None:
 
 def test_the_oldest_versions_are_the_lower_bounds() -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / ".ci" / "oldest.py"], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, ROOT / ".ci" / "oldest.py"], capture_output=True, text=True, check=True, timeout=LONGEST_S
     )
     oldest = dict(row.split("==") for row in done.stdout.splitlines())
     for requirement in requirements():

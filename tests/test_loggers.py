@@ -11,6 +11,7 @@ from mfu_doctor.meter.peak import DevicePeak
 from mfu_doctor.meter.reading import Measured, MeterReading
 from mfu_doctor.meter.step_work import StepWork
 from mfu_doctor.meter.window import Step
+from tests.patience import LONGEST_S
 from tests.runs import report_of, steady
 
 REPORT = report_of(steady(0.4))
@@ -54,6 +55,8 @@ def test_numbers_go_to_mlflow_in_one_line(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_numbers_go_to_wandb_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wandb = pytest.importorskip("wandb", reason="wandb is not installed")
+    for limit in ("WANDB__SERVICE_WAIT", "WANDB_INIT_TIMEOUT"):
+        monkeypatch.setenv(limit, f"{LONGEST_S:g}")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path))

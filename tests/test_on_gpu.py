@@ -15,6 +15,7 @@ import pytest
 
 from mfu_doctor.rules.catalogue import find
 from tests.capture.nvml_standin.build import build, needs_compiler
+from tests.patience import LONGEST_S, until
 from tests.traces import ROOT
 
 BENCHMARKS = ROOT / "benchmarks"
@@ -27,7 +28,7 @@ def rehearsed(out: Path, *arguments: str, **environ: str) -> tuple[subprocess.Co
     """The script's end, and the facts that it wrote; it is not installed, and finds us beside it."""
     command = [sys.executable, str(BENCHMARKS / "on_gpu.py"), "--out", str(out), *arguments]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | environ
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=out.parent, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=out.parent, timeout=LONGEST_S)
     return done, [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
@@ -90,8 +91,11 @@ def test_a_part_whose_time_is_over_ends_with_all_that_it_started(tmp_path: Path)
     assert done.returncode in (0, 1)
     assert [fact for fact in facts if fact["fact"] == "end"]
     assert "slow-loader" in (out / "BOARD.md").read_text(encoding="utf-8") or done.returncode
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert str(out) not in listed
+
+    def listed() -> str:
+        return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+
+    assert until(lambda: str(out) not in listed())
 
 
 TRAINS = """

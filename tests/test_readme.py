@@ -15,6 +15,7 @@ import pytest
 from mfu_doctor.cli.main import main
 from mfu_doctor.inputs.settings import parse_settings
 from tests.job.drawn_traces import write_job
+from tests.patience import LONGEST_S
 from tests.traces import ROOT, SUFFIX, real_trace
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -65,7 +66,7 @@ def _run(words: list[str], folder: Path) -> tuple[int, str]:
     words = [*words, *(more for word in words for more in SMALLER.get(word, []))]
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "mfu_doctor", *words]
-    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=LONGEST_S)
     return done.returncode, done.stderr
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from on_gpu_parts.job import Job, bounded
 
-MOST_S = {True: 120.0, False: 60.0}  # that one patient may take, by whether it is a rehearsal
+MOST_S = {True: 600.0, False: 60.0}  # that one patient may take, by whether it is a rehearsal
 
 
 def found(job: Job) -> Iterator[dict[str, Any]]:

@@ -17,6 +17,8 @@ from typing import Any
 
 import pynvml as real
 
+from tests.patience import LONGEST_S
+
 GIB = 1 << 30
 FIELD_POWER, FIELD_TX, FIELD_RX = 186, 197, 198
 THROTTLE_POWER, THROTTLE_THERMAL = 74, 75
@@ -64,7 +66,7 @@ class FakeNvml:
         self.log.append(name)
         if name in self.hang:
             self.hanging.set()
-            self.release.wait(30)
+            self.release.wait(LONGEST_S)
         error = self.errors.get(name) or self.at.get((name, self.calls[name]))
         if error is not None:
             raise error()

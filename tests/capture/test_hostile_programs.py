@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from mfu_doctor.patience import joined
 from tests.capture.programs import LOOP, PRELUDE, TRACE, ours, read, told_by_the_program, with_and_without
 from tests.capture.test_run_script import RUN, SHOWN
 from tests.capture.zygote import ROOT, Zygote
+from tests.patience import LONGEST_S
 
 ENVIRON = os.environ | {"PYTHONPATH": str(ROOT)}
 
@@ -36,12 +39,13 @@ with block() as doctor:
     for i, (x, y) in enumerate(loader(24)):
         train(x, y)
         if i in (3, 14):
-            signal.setitimer(signal.ITIMER_REAL, 0.01)
-            try: time.sleep(10)
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.01)
+                time.sleep(3600)
             except Late: print("loss late")
 print("loss", signal.getsignal(signal.SIGALRM) is late)
 """,
-    "faulthandler": "\nimport faulthandler\nfaulthandler.enable(); faulthandler.dump_traceback_later(60)\n" + LOOP
+    "faulthandler": "\nimport faulthandler\nfaulthandler.enable(); faulthandler.dump_traceback_later(3600)\n" + LOOP
     + "print('loss', faulthandler.is_enabled())\nfaulthandler.cancel_dump_traceback_later()\n",
     "a trace function": """
 seen = set()
@@ -189,7 +193,7 @@ if __name__ == "__main__":
 """
     (tmp_path / "spawns.py").write_text(PRELUDE + source)
     command = [sys.executable, "-m", "mfu_doctor", "run", "--quiet", "-o", TRACE, "spawns.py"]
-    ran = subprocess.run(command, cwd=tmp_path, env=ENVIRON, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run(command, cwd=tmp_path, env=ENVIRON, capture_output=True, text=True, timeout=LONGEST_S)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert read(tmp_path / TRACE).facts.windows[0].steps == 5
 
@@ -206,12 +210,20 @@ def test_a_pipe_that_nobody_reads_does_not_stop_the_training(zygote: Zygote, tmp
 def test_a_pipe_with_a_reader_gets_the_trace_and_is_not_read_again(zygote: Zygote, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.json")
     got: list[bytes] = []
-    reader = threading.Thread(target=lambda: got.append((tmp_path / "pipe.json").read_bytes()))
+    opened = os.open(tmp_path / "pipe.json", os.O_RDONLY | os.O_NONBLOCK)  # before the program, which waits for nobody
+
+    def read() -> None:
+        select.select([opened], [], [])  # until something is written
+        os.set_blocking(opened, True)
+        with os.fdopen(opened, "rb") as pipe:
+            got.append(pipe.read())
+
+    reader = threading.Thread(target=read, daemon=True)
     reader.start()
     body = LOOP.replace("block()", "block('pipe.json')") + "print(doctor.path, doctor.report, doctor.notes)"
     ran = zygote.run(PRELUDE + body, tmp_path)
-    reader.join()
     assert ran.code == 0, ran.err
+    assert joined(reader, LONGEST_S)
     assert json.loads(got[0])["traceEvents"]
     assert "which cannot be read again" in ran.out.splitlines()[-1]
 
@@ -237,6 +249,6 @@ def test_two_runs_to_one_output_leave_one_whole_trace(tmp_path: Path) -> None:
     running = [
         subprocess.Popen([sys.executable, "program.py"], cwd=tmp_path, env=ENVIRON, stdout=quiet) for _ in range(2)
     ]
-    assert [process.wait(120) for process in running] == [0, 0]
+    assert [process.wait(LONGEST_S) for process in running] == [0, 0]
     assert read(tmp_path / TRACE).facts.windows[0].steps == 5
     assert sorted(path.name for path in tmp_path.iterdir()) == [TRACE, "program.py"]

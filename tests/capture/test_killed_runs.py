@@ -27,6 +27,8 @@ import signal, tempfile
 os.makedirs("temporary", exist_ok=True)
 tempfile.tempdir = os.path.abspath("temporary")
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, under which the tests may run, ignores it for all below
+from mfu_doctor.capture.export import so_far
+so_far._EVERY_S = 3600  # it is written when a phase ends, however long the steps take
 """
 ENDING = LOOP.replace("for x, y in loader(24):", "for i, (x, y) in enumerate(loader(24)):")
 

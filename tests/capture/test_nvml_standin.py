@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.capture.nvml_standin.build import NEWEST, build, needs_compiler
+from tests.patience import LONGEST_S
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = needs_compiler
@@ -38,7 +39,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
         ours = {"NVML_STANDIN": script, "LD_LIBRARY_PATH": str(library(driver)), "PYTHONPATH": str(ROOT)}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CUDA_")} | ours
         command = [sys.executable, "-m", "tests.capture.nvml_standin.child", str(ticks), *targets]
-        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=LONGEST_S)
         assert done.returncode == 0, done.stderr
         told: Told = json.loads(done.stdout)
         return told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from pathlib import Path
@@ -19,13 +20,20 @@ def own(x: int) -> int:
 
 
 def counted(times: int, most: int = 1000) -> tuple[int | None, Any]:
-    """What is counted of so many calls of a function that calls another one, and who profiles at their end."""
+    """What is counted of so many calls of a function that calls another one, and who profiles at their end.
+
+    No collection of garbage comes between: other tests' libraries have Python called for it.
+    """
     calls = PythonCalls(most)
-    calls.start()
-    for x in range(times):
-        own(x)
-    at_end = sys.getprofile()
-    calls.stop()
+    gc.disable()
+    try:
+        calls.start()
+        for x in range(times):
+            own(x)
+        at_end = sys.getprofile()
+        calls.stop()
+    finally:
+        gc.enable()
     return calls.counted, at_end
 
 

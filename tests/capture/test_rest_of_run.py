@@ -13,12 +13,28 @@ import mfu_doctor
 from tests.capture.programs import LOOP, PRELUDE, ours, with_and_without
 from tests.capture.zygote import Zygote
 
-EVALUATING = """
+# How late the thread that looks comes on a busy machine decides nothing: the program stays where it is until it was seen there.
+SEEN = """
+looked = threading.Event()
+if not PLAIN:
+    from mfu_doctor.capture.loop.run_sampler import RunSampler
+    look = RunSampler._look
+    RunSampler._look = lambda *args: (look(*args), looked.set())
+def stays(seconds):
+    time.sleep(seconds)
+    for _ in range(2):
+        looked.clear()
+        PLAIN or looked.wait()
+"""
+
+EVALUATING = (
+    SEEN
+    + """
 def evaluate():
     with torch.no_grad():
         for x, y in loader(3):
             forward(x, y)
-        time.sleep(0.06)
+        stays(0.06)
 
 def fit():
     for epoch in range(4):
@@ -29,10 +45,13 @@ def fit():
 with block() as doctor:
     fit()
 """
+)
 
-ROLLING = """
+ROLLING = (
+    SEEN
+    + """
 def rollout():
-    time.sleep(0.3)
+    stays(0.3)
 
 def fit():
     for _ in range(10):
@@ -43,6 +62,7 @@ def fit():
 with block() as doctor:
     fit()
 """
+)
 
 SHORT_STEPS = """
 with block() as doctor:

@@ -18,6 +18,7 @@ from mfu_doctor.session.run_script import RunOptions, run_script
 from tests.capture.programs import PRELUDE, TRACE, read
 from tests.capture.zygote import ROOT, Zygote
 from tests.goldens import FOLDER
+from tests.patience import LONGEST_S
 
 # What `mfu-doctor run` does, without the command line around it.
 RUN = """
@@ -180,7 +181,7 @@ def test_each_rank_of_torchrun_writes_its_file_into_one_directory(tmp_path: Path
         )
         for rank in range(2)
     ]
-    assert [process.wait(60) for process in processes] == [0, 0]
+    assert [process.wait(LONGEST_S) for process in processes] == [0, 0]
     written = [read(tmp_path / "out" / f"rank{rank}.pt.trace.json.gz").facts for rank in range(2)]
     assert [(facts.rank, facts.world_size) for facts in written] == [(0, 2), (1, 2)]
 

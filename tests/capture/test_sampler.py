@@ -15,7 +15,9 @@ from mfu_doctor.capture.device.probes import CALLS_PER_TICK
 from mfu_doctor.capture.device.sampled_device import COLUMNS, MAX_ROWS, SampledDevice
 from mfu_doctor.capture.device.sampler import DeviceSampler
 from mfu_doctor.facts import DeviceSamples
+from mfu_doctor.patience import joined
 from tests.capture.fake_nvml import FIELD_POWER, FIELD_RX, THROTTLE_POWER, THROTTLE_THERMAL, FakeNvml, Pace
+from tests.patience import LONGEST_S
 
 GPM = {2: 91.0, 5: 47.5, 10: 63.0}
 
@@ -150,7 +152,7 @@ def test_a_missing_pynvml_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "pynvml", None)
     sampler = DeviceSampler()
     sampler.start()
-    samples, status = sampler.stop(timeout=30)
+    samples, status = sampler.stop(timeout=LONGEST_S)
     assert (samples, status) == ((), "unavailable")
     assert "nvidia-ml-py is not installed" in str(sampler.reason)
 
@@ -285,6 +287,13 @@ def test_nvml_shut_down_twice_ends_sampling() -> None:
     assert 0 < len(device.time_ns) < 40
 
 
+def let_go(nvml: FakeNvml, sampler: DeviceSampler) -> None:
+    """The driver returns: no thread is left for the tests that follow."""
+    nvml.release.set()
+    assert sampler._thread is not None
+    assert joined(sampler._thread, LONGEST_S)
+
+
 def test_a_hung_driver_costs_stop_its_timeout_and_keeps_the_rows() -> None:
     nvml, pace = FakeNvml(), Pace(1_000_000)
 
@@ -295,12 +304,12 @@ def test_a_hung_driver_costs_stop_its_timeout_and_keeps_the_rows() -> None:
 
     sampler = DeviceSampler(nvml, clock=pace.clock, sleep=sleep, targets=(0,))
     sampler.start()
-    assert nvml.hanging.wait(30)
+    assert nvml.hanging.wait(LONGEST_S)
     (device,), status = sampler.stop(timeout=0.01)
     assert (status, device.status) == ("hung", "hung")
     assert len(device.time_ns) == 6
     assert "did not return" in str(sampler.reason)
-    nvml.release.set()
+    let_go(nvml, sampler)
 
 
 def test_a_driver_that_hangs_while_starting_is_hung() -> None:
@@ -308,9 +317,9 @@ def test_a_driver_that_hangs_while_starting_is_hung() -> None:
     nvml.hang.add("nvmlInit")
     sampler = DeviceSampler(nvml)
     sampler.start()
-    assert nvml.hanging.wait(30)
+    assert nvml.hanging.wait(LONGEST_S)
     assert sampler.stop(timeout=0.01) == ((), "hung")
-    nvml.release.set()
+    let_go(nvml, sampler)
 
 
 def test_slow_calls_are_asked_less_often() -> None:

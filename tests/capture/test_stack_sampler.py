@@ -16,8 +16,7 @@ from mfu_doctor.capture.loop.stack_sampler import StackSampler
 from mfu_doctor.capture.loop.user_functions import UserFunctions
 from mfu_doctor.capture.loop.where import package_of
 from mfu_doctor.facts import FrameSample
-
-_PATIENCE_S = 20.0  # a sample takes 20 ms; the test ends with the first ones
+from tests.patience import LONGEST_S
 
 
 @pytest.mark.parametrize(
@@ -38,7 +37,7 @@ def test_the_package_of_a_file(file: str, package: str | None) -> None:
 def sampled(body: str, place: str, library: str | None = None) -> tuple[FrameSample, ...]:
     """Samples of this thread while it runs a program of the user, until three of them saw it here."""
     sampler = StackSampler(threading.get_ident(), Path("/home/me"))
-    until = time.monotonic() + _PATIENCE_S
+    until = time.monotonic() + LONGEST_S
 
     def enough() -> bool:
         here = sum(s.place == place and s.library == library for s in sampler._samples)

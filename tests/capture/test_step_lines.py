@@ -70,11 +70,11 @@ def test_a_line_is_named_with_the_function_of_a_library_that_it_called() -> None
 
     def work() -> None:
         ready.set()
-        done.wait(10)
+        done.wait()
 
     thread = threading.Thread(target=work)
     thread.start()
-    ready.wait(10)
+    ready.wait()
     while not told or told[-1] is None or told[-1].function is None:
         told.append(line_of(sys._current_frames().get(thread.ident or 0), "/own/", here))
     done.set()

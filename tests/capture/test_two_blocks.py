@@ -50,8 +50,9 @@ def test_each_report_is_that_of_its_block(zygote: Zygote, tmp_path: Path, name: 
 
 SPAWNED = """
 import multiprocessing
+spent = time.process_time()
 def fit(steps):
-    end = time.process_time() + 1
+    end = time.process_time() + 1 + spent  # more than the one that waits, on a slow processor, too
     while time.process_time() < end: train(torch.ones(4, 8), torch.arange(4))
 if __name__ == "__main__":
     with block(print_report=True):
@@ -72,12 +73,12 @@ def test_children_that_train_are_named(zygote: Zygote, tmp_path: Path) -> None:
 
 def test_a_script_that_another_one_starts_is_named(zygote: Zygote, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(
-        "import time\nend = time.process_time() + 1\nwhile time.process_time() < end: pass\n"
+        "import sys, time\nend = 1 + float(sys.argv[2])\nwhile time.process_time() < end: pass\n"
     )
     body = """
 import subprocess
 with block() as doctor:
-    subprocess.run([sys.executable, "train.py", "--epochs", "3"], check=True)
+    subprocess.run([sys.executable, "train.py", "--epochs", str(2 * time.process_time())], check=True)
 print(doctor.notes[0], file=sys.stderr)
 """
     ended = zygote.run(PRELUDE + body, tmp_path)

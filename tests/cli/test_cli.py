@@ -19,6 +19,7 @@ from mfu_doctor.inputs.overrides import parse_steps
 from mfu_doctor.rules.catalogue import RULES
 from mfu_doctor.rules.contract import HEADINGS
 from tests.goldens import FOLDER
+from tests.patience import LONGEST_S
 from tests.traces import ROOT
 
 TRACE = ROOT / "tests" / "fixtures" / "torch213_cpu.json.gz"
@@ -29,7 +30,7 @@ def call(*words: str | Path, cwd: Path | None = None, stdin: bytes | None = None
     environ = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "NO_COLOR")}
     command = [sys.executable, "-m", "mfu_doctor", *map(str, words)]
     environ["PYTHONPATH"] = str(ROOT)
-    done = subprocess.run(command, cwd=cwd, env=environ, input=stdin, capture_output=True, timeout=120)
+    done = subprocess.run(command, cwd=cwd, env=environ, input=stdin, capture_output=True, timeout=LONGEST_S)
     return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 

@@ -14,6 +14,7 @@ from mfu_doctor.comparison.measures import MEASURES
 from mfu_doctor.comparison.samples import KEYS
 from mfu_doctor.render import names
 from mfu_doctor.rules.catalogue import RULES
+from tests.patience import LONGEST_S
 from tests.traces import ROOT
 
 VERBS = ("report", "check", "compare", "run", "explain", "annotate", "selfcheck")
@@ -29,7 +30,7 @@ def call(*words: str, **environ: str) -> str:
         env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": str(COLUMNS)} | environ,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LONGEST_S,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -21,6 +21,8 @@ from mfu_doctor.cli.compare import CompareOptions, run_compare
 from mfu_doctor.cli.report import ReportOptions, run_report
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.files import append_file
+from mfu_doctor.patience import joined
+from tests.patience import LONGEST_S
 from tests.timeline import Timeline
 from tests.traces import ROOT
 
@@ -118,12 +120,13 @@ def test_a_pipe_is_given_up_without_a_reader_and_served_with_one(
 ) -> None:
     pipe, got = tmp_path / "pipe", []
     os.mkfifo(pipe)
-    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()), daemon=True)
     later = threading.Timer(0.2, reader.start)  # a shell may start it after us
+    monkeypatch.setattr("mfu_doctor.files.LONGEST_WAIT_S", LONGEST_S)
     later.start()
     WRITES[name](trace, str(pipe))
     later.join()
-    reader.join()
+    assert joined(reader, LONGEST_S)
     assert len(got[0]) > 100
     monkeypatch.setattr("mfu_doctor.files.LONGEST_WAIT_S", 0.1)
     with pytest.raises(DoctorError, match="no process reads this pipe"):
@@ -167,7 +170,7 @@ def test_two_writers_at_one_time_leave_whole_files(tmp_path: Path) -> None:
         )
         for name in "ab"
     ]
-    assert [writer.wait(60) for writer in writers] == [0, 0]
+    assert [writer.wait(LONGEST_S) for writer in writers] == [0, 0]
     assert (tmp_path / "summary.md").read_text() == SENTENCE * 100
     assert (tmp_path / "report.json").read_text() in ("a" * 100_000, "b" * 100_000)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json", "summary.md"]

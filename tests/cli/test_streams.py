@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mfu_doctor.json_text import json_bytes, readable
+from tests.patience import LONGEST_S
 from tests.timeline import Timeline
 from tests.traces import ROOT
 
@@ -35,7 +36,9 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """A command line as a shell runs it; DOCTOR in it is ours."""
     text = command.replace("DOCTOR", f"{sys.executable} -m mfu_doctor")
     environ = os.environ | {"PYTHONPATH": str(ROOT), "ODD": ODD}
-    return subprocess.run(["bash", "-c", text], cwd=folder, env=environ, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        ["bash", "-c", text], cwd=folder, env=environ, capture_output=True, text=True, timeout=LONGEST_S
+    )
 
 
 REFUSED = {
@@ -49,8 +52,8 @@ REFUSED = {
     "DOCTOR report a.json --format html -o .": "cannot be written (Is a directory)",
     "DOCTOR compare a.json a.json -o missing/a.json": "cannot be written (No such file or directory)",
     "DOCTOR check a.json --format json -o /dev/full": "/dev/full cannot be written (No space left on device)",
-    "mkfifo pipe; DOCTOR annotate pipe -o b.json": "annotate cannot use a pipe",
-    "mkdir gone; cd gone; rmdir ../gone; DOCTOR run -m nothing": "no module named nothing can be run",
+    "rm -f pipe; mkfifo pipe; DOCTOR annotate pipe -o b.json": "annotate cannot use a pipe",
+    "mkdir -p gone; cd gone; rmdir ../gone; DOCTOR run -m nothing": "no module named nothing can be run",
 }
 
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,9 +18,11 @@ from mfu_doctor.render.terminal.paint import Abilities
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.trial import Trial
 from mfu_doctor.trial.remedies.catalogue import REMEDIES
+from tests.capture.programs import DRAWN_CLOCK
+from tests.patience import LONGEST_S, until
 from tests.sample_report import full_report
 from tests.traces import ROOT
-from tests.trial.programs import PLENTY, TRAIN, own_fix
+from tests.trial.programs import PLENTY, TRAIN, own_fix, soon_over
 
 ENVIRON = os.environ | {"PYTHONPATH": str(ROOT)}
 AS_TORCHRUN = "error: train.py is an input" if find_spec("torch") else "error: torch is not installed for "
@@ -31,7 +32,7 @@ needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="the program
 def call(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "mfu_doctor", "try", *map(str, words)]
     environ = ENVIRON | {"XDG_STATE_HOME": str(cwd / "state")}
-    return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=180)
+    return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=LONGEST_S)
 
 
 def script(folder: Path, source: str = PLENTY) -> Path:
@@ -126,13 +127,18 @@ def test_a_file_that_cannot_be_written_at_the_end_takes_nothing_else_along(
 
 @needs_torch
 def test_a_fix_is_tried_on_the_program(tmp_path: Path) -> None:
-    """The program sleeps in each step, and the fix takes that away; how long a step takes does not decide the test."""
-    path = script(tmp_path, TRAIN.replace("sleep(0.002)", "sleep(0.1)") + "train(100_000)\n")
-    name = own_fix(tmp_path, "import time\ntime.sleep = lambda *_: None\n")
-    done = call("--fix", name, "--minutes", "2", "-o", "tried.json", path, cwd=tmp_path)
+    """What a step takes is drawn, so that no machine decides the test: 300 ms, and with the fix 30."""
+    passes = 'passes(int(os.environ.get("STEP_MS", "300")) / 1e3)'
+    path = script(
+        tmp_path, "import time\n" + DRAWN_CLOCK + TRAIN.replace("time.sleep(0.002)", passes) + "train(1000)\n"
+    )
+    name = own_fix(tmp_path, "import os\nos.environ['STEP_MS'] = '30'\n")
+    done = call("--fix", name, "--minutes", "60", "-o", "tried.json", path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "the losses are identical" in done.stdout
-    (tried,) = json.loads((tmp_path / "tried.json").read_text())["trial"]["tried"]
+    trial = json.loads((tmp_path / "tried.json").read_text())["trial"]
+    assert trial["unchanged_s"] == pytest.approx(0.3)
+    (tried,) = trial["tried"]
     assert (tried["verdict"], tried["loss"], tried["fixes"]) == ("better", "identical", [name])
 
 
@@ -150,14 +156,11 @@ def test_an_interrupt_ends_all_and_shows_what_is_known(tmp_path: Path) -> None:
         command, cwd=tmp_path, env=ENVIRON, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as run:
         signal.signal(signal.SIGINT, before)
-        until = time.monotonic() + 60
-        while len(pids.read_text().split()) < 3 and time.monotonic() < until:  # recorded, unchanged, with the fix
-            time.sleep(0.05)
+        begun = until(lambda: len(pids.read_text().split()) == 3)  # recorded, unchanged, with the fix
         run.send_signal(signal.SIGINT)
-        shown, said = run.communicate(timeout=60)
+        shown, said = run.communicate(timeout=LONGEST_S)
+    assert begun
     assert run.returncode == 0, said
     assert "Not all is settled: it was interrupted." in shown
     assert "not tried" in shown  # it was not measured
-    for pid in pids.read_text().split():
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(pid), 0)
+    assert all(soon_over(int(pid)) for pid in pids.read_text().split())

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import FrameType
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -97,11 +98,12 @@ def run(*argv: str) -> Outcome:
         stream.flush()
         texts.append(stream.buffer.getvalue().decode("utf-8", "replace"))
     after = _state()
+    after["threads"] |= before["threads"]  # one that another test left may end meanwhile
     changed = [f"{name} is {after[name]}, was {was}" for name, was in before.items() if after[name] != was]
     return Outcome(code, texts[0], texts[1], took, crash, "; ".join(changed))
 
 
-def _state() -> dict[str, object]:
+def _state() -> dict[str, Any]:
     """What no command may change in its process: others run in it after this one, and tests do."""
     return {
         "working directory": Path.cwd(),
@@ -109,7 +111,7 @@ def _state() -> dict[str, object]:
         "module path": tuple(sys.path),
         "recursion limit": sys.getrecursionlimit(),
         "open files": sorted(p.name for p in _OPEN.iterdir()) if _OPEN.is_dir() else [],
-        "threads": threading.active_count(),
+        "threads": frozenset(threading.enumerate()),
         "handler of SIGINT": signal.getsignal(signal.SIGINT),
         "floating point": np.geterr(),
         "longest number": sys.get_int_max_str_digits(),

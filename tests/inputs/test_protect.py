@@ -17,6 +17,7 @@ from mfu_doctor.cli.check import CheckOptions, run_check
 from mfu_doctor.cli.compare import CompareOptions, run_compare
 from mfu_doctor.cli.report import ReportOptions, run_report
 from mfu_doctor.errors import DoctorError
+from tests.patience import LONGEST_S
 from tests.timeline import Timeline
 from tests.traces import ROOT
 
@@ -73,7 +74,7 @@ def test_the_file_behind_redirected_standard_input_is_not_replaced(ranks: Path) 
             capture_output=True,
             text=True,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
-            timeout=120,
+            timeout=LONGEST_S,
         )
     assert done.returncode == 2
     assert "is an input file" in done.stderr
@@ -93,7 +94,7 @@ def test_an_output_that_is_a_pipe_of_the_shell_is_written(ranks: Path) -> None:
         [sys.executable, "-m", "mfu_doctor", "report", str(ranks), "--format", "json", "-o", "/dev/stdout"],
         capture_output=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-        timeout=120,
+        timeout=LONGEST_S,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["tool"] == "mfu-doctor"

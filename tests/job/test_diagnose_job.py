@@ -25,6 +25,7 @@ from mfu_doctor.job import executors
 from mfu_doctor.job.diagnose import diagnose_job
 from mfu_doctor.result import job as result
 from tests.job.drawn_traces import LATE, write_job
+from tests.patience import LONGEST_S
 
 MS = 1e-3
 
@@ -96,7 +97,11 @@ def test_the_report_is_the_same_from_one_process_and_from_two(folder: Path, monk
 @pytest.mark.filterwarnings("ignore")
 def test_the_report_is_the_same_from_a_dask_cluster(folder: Path) -> None:
     distributed = pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
+    import dask
+
+    patient = {f"distributed.comm.timeouts.{what}": f"{LONGEST_S:g}s" for what in ("connect", "tcp")}
     with (
+        dask.config.set(patient),
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
         ) as cluster,

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
 
-from tests.capture.programs import PRELUDE, STEP
+from tests.capture.programs import DRAWN_CLOCK, PRELUDE, STEP
 from tests.capture.zygote import Zygote
 
 METERED = """
@@ -103,20 +103,22 @@ meter = mfu_doctor.Meter(model, peak_flops=1e9)
 for i in range(3):
     for x, y in loader(5):
         train(x, y)
+        passes(0.001)
         read()
     with torch.no_grad():
         for x, y in loader(20):
             forward(x, y)
-            time.sleep(0.002)
+            passes(0.002)
 """
 
 RESET = """
 meter = mfu_doctor.Meter(model, peak_flops=1e9)
 for i in range(12):
     train(torch.ones(4, 8), torch.zeros(4, dtype=torch.long))
+    passes(0.001)
     read()
     if i == 8:
-        time.sleep(0.5)
+        passes(0.5)
         meter.reset()
 """
 
@@ -174,8 +176,7 @@ meter = mfu_doctor.Meter(model, peak_flops=1e9)
 with block(skip=2, timed=2, warmup=2, active=2) as doctor:
     for i, (x, y) in enumerate(loader(40)):
         train(x, y)
-        if meter._ledger.profiled:
-            time.sleep(0.3)
+        passes(0.3 if meter._ledger.profiled else 0.001)
         read()
         told[-1]["profiled"] = meter._ledger.profiled
 """
@@ -285,9 +286,9 @@ class Told:
         return self.readings[-1]
 
 
-def metered(zygote: Zygote, folder: Path, body: str) -> Told:
+def metered(zygote: Zygote, folder: Path, body: str, clock: str = "") -> Told:
     """Run a program with a meter."""
-    ended = zygote.run(PRELUDE + METERED + f"FLOPS = {STEP}\n" + body + TOLD, folder)
+    ended = zygote.run(PRELUDE + clock + METERED + f"FLOPS = {STEP}\n" + body + TOLD, folder)
     assert ended.code == 0, ended.err
     line = next(line for line in ended.out.splitlines() if line.startswith("told "))
     return Told(**json.loads(line.removeprefix("told ")), losses=ended.losses)
@@ -348,13 +349,13 @@ def test_a_change_of_shapes_is_seen_without_a_loader(zygote: Zygote, tmp_path: P
 
 
 def test_evaluation_between_steps_is_in_no_mean(zygote: Zygote, tmp_path: Path) -> None:
-    told = metered(zygote, tmp_path, EVALUATING)
+    told = metered(zygote, tmp_path, EVALUATING, DRAWN_CLOCK)
     assert told.last["flops"] == STEP
-    assert told.last["time"] < 20 * 0.002
+    assert told.last["time"] == pytest.approx(0.001)
 
 
 def test_what_the_program_says_was_no_training_is_in_no_mean(zygote: Zygote, tmp_path: Path) -> None:
-    assert metered(zygote, tmp_path, RESET).last["time"] < 0.5 / 10
+    assert metered(zygote, tmp_path, RESET, DRAWN_CLOCK).last["time"] == pytest.approx(0.001)
 
 
 def test_an_evaluation_after_every_step_is_not_counted_with_one(zygote: Zygote, tmp_path: Path) -> None:
@@ -367,9 +368,11 @@ def test_a_meter_waits_for_other_recordings(zygote: Zygote, tmp_path: Path, body
 
 
 def test_steps_that_are_recorded_are_in_no_mean(zygote: Zygote, tmp_path: Path) -> None:
-    readings = metered(zygote, tmp_path, RECORDED).readings
+    readings = metered(zygote, tmp_path, RECORDED, DRAWN_CLOCK).readings
     assert any(reading["profiled"] for reading in readings)
-    assert max(reading["time"] or 0.0 for reading in readings) < 0.3
+    times = [reading["time"] for reading in readings if reading["time"]]
+    assert times == pytest.approx([0.001] * len(times))
+    assert len(times) > 20
 
 
 def test_a_meter_leaves_nothing_behind(zygote: Zygote, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +18,7 @@ from mfu_doctor.result.trial import CRASHED, HUNG, NO_MEMORY, SHORT
 from mfu_doctor.trial.bench import OUT_OF_TIME, Bench, Budget, Failure, Patience
 from mfu_doctor.trial.command import VERB, Program
 from mfu_doctor.trial.orders import ALIVE, Measured, Orders
+from tests.patience import LONGEST_S, until
 from tests.traces import ROOT
 from tests.trial.programs import PLENTY, STEPS, TRAIN, bench, own_fix, soon_over
 
@@ -75,13 +77,25 @@ def test_a_fix_that_fails_says_how(tmp_path: Path, source: str, kind: str, reaso
     assert failure.reason.startswith(reason)
 
 
-def test_a_fix_that_hangs_is_ended_after_a_bound_of_the_unchanged_run(tmp_path: Path) -> None:
-    at = bench(tmp_path, PLENTY, patience=Patience(times=1.5, least_s=1.0), seconds=1e6)
+def test_a_fix_that_hangs_is_ended_after_a_bound_of_the_unchanged_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour passes as soon as it hangs."""
+    mark = tmp_path / "stuck"
+    at = bench(tmp_path, PLENTY, patience=Patience(times=100.0, least_s=1.0), seconds=1e6)
     measured(at.measure())
-    before = at.left()
-    stuck = "import time, torch\ntorch.randn = lambda *_: time.sleep(3600)\nprint('waiting for ever', flush=True)\n"
+    before, silence_s = at.left(), at._silence_s
+    assert silence_s is not None
+    hour = 100.0 * silence_s + 3600
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + hour * mark.exists(), sleep=time.sleep)
+    monkeypatch.setattr("mfu_doctor.trial.bench.time", clock)
+    stuck = (
+        "import time, torch\ntorch.randn = lambda *_: time.sleep(3600)\nprint('waiting for ever', flush=True)\n"
+        f"open({str(mark)!r}, 'w').close()\n"
+    )
     failure = failed(at.measure((own_fix(tmp_path, stuck),)))
     assert failure.kind == HUNG
+    assert failure.reason.startswith(f"no step in {100.0 * silence_s:.0f} s")
     assert failure.reason.endswith("waiting for ever")
     assert at.left() > 0.95 * before  # it is not taken for a usual run
 
@@ -93,15 +107,17 @@ def test_a_run_ends_if_the_command_is_gone_before_it_begins(tmp_path: Path) -> N
     script.write_text("import time\ntime.sleep(3600)\n")
     orders = Orders(str(tmp_path), steps=STEPS).write()
     command = [sys.executable, "-m", "mfu_doctor", VERB, str(orders), str(script)]
-    assert subprocess.run(command, start_new_session=True, timeout=120, check=False).returncode == -signal.SIGKILL
+    assert subprocess.run(command, start_new_session=True, timeout=LONGEST_S, check=False).returncode == -signal.SIGKILL
 
 
 def test_a_run_that_is_much_slower_is_ended_after_fewer_steps(tmp_path: Path) -> None:
     at = bench(tmp_path, PLENTY)
     at.skipped = 3
-    measured(at.measure())
+    unchanged = measured(at.measure())
+    assert at._measured_s == sum(unchanged.steps_s[3:])
+    at._measured_s = 0.03  # whatever came between on this machine
     slower = measured(
-        at.measure((own_fix(tmp_path, "import time\nreal = time.sleep\ntime.sleep = lambda _: real(2.0)\n"),))
+        at.measure((own_fix(tmp_path, "import time\nreal = time.sleep\ntime.sleep = lambda _: real(0.1)\n"),))
     )
     assert len(slower.steps_s) == 3 + 4 < STEPS
 
@@ -132,10 +148,9 @@ def test_a_run_ends_with_the_command_even_if_that_is_killed(tmp_path: Path) -> N
     script.write_text(TRAIN + "own = subprocess.Popen(['sleep', '3600'])\n" + _tells_pids() + "train(10**9)\n")
     command = [sys.executable, "-m", "mfu_doctor", "try", str(script), str(pids)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as parent:
-        until = time.monotonic() + 60
-        while not (pids.exists() and pids.read_text()) and time.monotonic() < until:
-            time.sleep(0.05)
+        begun = until(lambda: pids.exists() and pids.read_text())
         parent.send_signal(signal.SIGKILL)
+    assert begun
     assert all(soon_over(int(pid)) for pid in pids.read_text().split())
 
 
@@ -174,7 +189,7 @@ def test_a_module_runs_as_by_python_m(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "package" / "training.py").write_text(TRAIN + "assert __package__ == 'package'\ntrain(9)\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}")
-    at = Bench(Program.of(["-m", "package.training"]), Budget(120.0), steps=STEPS)
+    at = Bench(Program.of(["-m", "package.training"]), Budget(3600.0), steps=STEPS)
     assert len(measured(at.measure()).steps_s) == 8
 
 
@@ -195,7 +210,11 @@ def test_the_first_rank_of_a_job_is_measured_and_all_end(tmp_path: Path) -> None
     script, pids = tmp_path / "train.py", tmp_path / "pids"
     script.write_text(TRAIN + RANKS)
     name = own_fix(tmp_path, "import os, sys\nsys.argv.append(os.environ['RANK'])\n")
-    at = Bench(Program.of(["torchrun", "--nproc-per-node", "2", str(script), str(pids)]), Budget(120.0), steps=STEPS)
+    at = Bench(
+        Program.of(["torchrun", "--standalone", "--nproc-per-node", "2", str(script), str(pids)]),
+        Budget(3600.0),
+        steps=STEPS,
+    )
     result = measured(at.measure((name,)))
     assert len(result.steps_s) == STEPS
     assert result.effects == (name,)
