@@ -35,6 +35,7 @@ cdef enum:
     READ  # so many fields are read
     ARGUMENTS, PHASE
     UNKNOWN = -1
+    KEYS_KEPT = 16  # of an event, and of its arguments, that are compared with those of the event before
     DEEPEST = 64  # lists in lists; deeper ones are Python's
     LONGEST_KEPT = 1 << 16  # bytes of a text that is looked up again; longer ones are handed out each time
 
@@ -86,6 +87,42 @@ cdef struct Event:
     char phase
 
 
+cdef struct Key:
+    Text begin  # where it stood last, at its quote
+    Py_ssize_t size  # bytes from there to its value; 0 if there was none
+    uint64_t first, mask  # the first eight of them, and which of these are its own
+    int which
+
+
+cdef inline bint begins_with(Text p, const Key* key) noexcept nogil:
+    """Whether this key stands here, byte for byte up to its value; there are eight more bytes after it."""
+    cdef uint64_t word, its
+    cdef Py_ssize_t i = 8
+    memcpy(&word, p, 8)
+    if (word ^ key.first) & key.mask:
+        return False
+    while i < key.size:
+        i = min(i, key.size - 8)
+        memcpy(&word, p + i, 8)
+        memcpy(&its, key.begin + i, 8)
+        if word != its:
+            return False
+        i += 8
+    return True
+
+
+cdef inline void keep(Key* key, Text begin, Py_ssize_t size, int which) noexcept nogil:
+    """Keep a key of so many bytes up to its value; there may be none after it."""
+    cdef uint64_t word = 0
+    memcpy(&word, begin, min(size, 8))
+    key.begin, key.size, key.which, key.first = begin, size, which, word
+    key.mask = ~<uint64_t>0
+    if size < 8:
+        memset(&word, 0, 8)
+        memset(&word, 0xFF, size)
+        key.mask = word
+
+
 cdef class Scanner:
     """Reads chunks into a table of records.
 
@@ -110,6 +147,7 @@ cdef class Scanner:
     cdef double[:, ::1] records, moments
     cdef int64_t[:, ::1] places
     cdef Event event
+    cdef Key[KEYS_KEPT] event_keys, argument_keys  # those of the event before: most events are written as that was
     cdef Text last_word  # of the chunk that is scanned: not a global, because other threads scan other chunks
 
     def __init__(self, name, category, identity, arguments, tuple known, bytes phases, bytes memory, leading):
@@ -162,6 +200,8 @@ cdef class Scanner:
         cdef Event* found = &self.event
         counts[0] = counts[1] = 0
         self.last_word = end - 8
+        memset(self.event_keys, 0, sizeof(self.event_keys))
+        memset(self.argument_keys, 0, sizeof(self.argument_keys))
         if p[0] != c"[":
             return False
         p = blank(p + 1)
@@ -194,18 +234,17 @@ cdef class Scanner:
         """One event, into `event`."""
         cdef Event* event = &self.event
         cdef Text after
-        cdef Py_ssize_t size
-        cdef int which
+        cdef int which = UNKNOWN, place = 0
         memset(event.kinds, 0, sizeof(event.kinds))
         event.phase, event.arguments, event.odd_arguments = 0, NULL, False
         if p[0] != c"{":
             return NULL
         p = blank(p + 1)
         while True:
-            after = key_end(p, &size)
+            after = self.next_key(&EVENT_KEYS, self.event_keys, place, p, &which)
             if after == NULL:
                 return NULL
-            which = key_of(&EVENT_KEYS, p, size)
+            place += 1
             if which == PHASE:
                 if event.phase or after[0] != c'"' or not 0x20 <= <unsigned char>after[1] < 0x80 or after[2] != c'"':
                     return NULL
@@ -233,8 +272,7 @@ cdef class Scanner:
         """The arguments of an event; of several ones the last."""
         cdef Event* event = &self.event
         cdef Text after
-        cdef Py_ssize_t size
-        cdef int which
+        cdef int which = UNKNOWN, place = 0
         memset(&event.kinds[CORRELATION], 0, (READ - CORRELATION) * sizeof(int))
         event.arguments, event.odd_arguments = NULL, p[0] != c"{" and p[0] != c"n"
         if p[0] != c"{":
@@ -244,10 +282,10 @@ cdef class Scanner:
         if p[0] == c"}":
             return p + 1
         while True:
-            after = key_end(p, &size)
+            after = self.next_key(&ARGUMENT_KEYS, self.argument_keys, place, p, &which)
             if after == NULL:
                 return NULL
-            which = key_of(&ARGUMENT_KEYS, p, size)
+            place += 1
             p = value(after, 2, self.last_word) if which == UNKNOWN else self.read_field(after, which)
             if p == NULL:
                 return NULL
@@ -257,6 +295,20 @@ cdef class Scanner:
             if p[0] != c",":
                 return NULL
             p = blank(p + 1)
+
+    cdef inline Text next_key(self, Table* table, Key* kept, int place, Text p, int* which) noexcept nogil:
+        """The key that begins here, the one of so many before it; what is returned is where its value begins."""
+        cdef Key* key = &kept[place & (KEYS_KEPT - 1)]
+        cdef Text after
+        cdef Py_ssize_t size = 0
+        if key.size and p + key.size <= self.last_word and begins_with(p, key):
+            which[0] = key.which
+            return blank(p + key.size)
+        after = key_end(p, &size)
+        if after != NULL:
+            which[0] = key_of(table, p, size)
+            keep(key, p, after - p, which[0])
+        return after
 
     cdef Text read_field(self, Text p, int which) except? NULL nogil:
         """The value of a field of the record."""

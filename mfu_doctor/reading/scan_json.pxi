@@ -4,7 +4,7 @@
 
 
 cdef inline Text blank(Text p) noexcept nogil:
-    while p[0] == c" " or p[0] == c"\n" or p[0] == c"\r" or p[0] == c"\t":
+    while <unsigned char>p[0] <= 0x20 and (p[0] == c" " or p[0] == c"\n" or p[0] == c"\r" or p[0] == c"\t"):
         p += 1
     return p
 

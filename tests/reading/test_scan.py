@@ -45,6 +45,35 @@ TAKEN = {
     "a time of 15 digits beside one of 16": f"{EVENT.replace('3.5', '169412820144639.5')}, "
     + EVENT.replace("3.5", "1694128201446397.812"),
     "an instant": EVENT + ', {"ph": "i", "ts": 1, "name": "[memory]", "args": {"Device Type": 1}}',
+    "keys nearly those of the event before": ", ".join(
+        EVENT.replace(key, other)
+        for key, other in (
+            ('"ts"', '"tsx": 1, "ts"'),
+            ('"ts": ', '"ts":'),
+            ('"ts": ', '"ts" :  '),
+            ('"ts": ', '"ts":\n\t '),
+            ('"dur"', '"due"'),
+            ('"stream"', '"streams": 9, "stream"'),
+            ('"stream"', '"strean"'),
+            ('"stream"', '"External id": 4, "stream"'),
+            ('"stream"', '"External ie": 4, "stream"'),
+            ('"stream"', '"external id": 5, "stream"'),
+            ('"pid"', '"args"'),
+            ('"stream"', '"Sequence number": 6, "stream"'),
+            ('"stream"', '"Sequence numbe": 6, "stream"'),
+        )
+        for _ in range(2)
+    ).replace('"args": 1, ', '"args": {}, '),
+    "keys of an event and of its arguments change places": ", ".join(
+        f'{{"ph": "X", "ts": {at}, "args": {{"{one}": 1, "{other}": 2}}, "{other}": 3, "{one}": 4}}'
+        for at, (one, other) in enumerate(
+            [("device", "dur"), ("dur", "device"), ("device", "dur"), ("ts", "stream")] * 2
+        )
+    ),
+    "more keys than there is room for": ", ".join(
+        EVENT.replace('"stream"', ", ".join(f'"{"k" * (at % 19)}{at + of}": {at}' for at in range(50)) + ', "stream"')
+        for of in (0, 0, 1)
+    ),
     "a phase that is skipped": EVENT + ', {"ph": "M", "name": "process_name", "args": {"name": 1}}',
 }
 LEFT = {
@@ -63,6 +92,7 @@ LEFT = {
     "no such escape": EVENT.replace('"k"', r'"\x"'),
     "a control character": EVENT.replace('"k"', '"\x01"'),
     "a key that is escaped": EVENT.replace('"ts"', r'"\u0074s"'),
+    "a colon that is missing": EVENT.replace('"ts": ', '"ts"  '),
     "a comma at the end": EVENT.replace("7}", "7,}"),
     "two phases": EVENT.replace('"ph"', '"ph": "X", "ph"'),
     "no phase": EVENT.replace('"ph"', '"hp"'),
