@@ -17,10 +17,12 @@ def spare(words: list[str]) -> None:
 
     A report makes many objects that stay. To look for garbage among them as often as Python does by itself takes a tenth of
     its time, and to look once more through all of them when it ends another one. The threads that numpy's algebra starts with it
-    wait for work by turning round and round, and no verb multiplies matrices.
+    wait for work by turning round and round, and no verb multiplies matrices. Columns of a trace are allocated for more rows
+    than there are; with pages of 2 MB, which numpy asks for, each of them holds memory for rows that never come.
     """
     if words[:1] and words[0] in _OURS_ALONE:
         gc.set_threshold(_COLLECT_AFTER)
         atexit.register(gc.freeze)
-        if "numpy" not in sys.modules:  # it reads this when it is imported
+        if "numpy" not in sys.modules:  # it reads these when it is imported
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+            os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")

@@ -11,6 +11,8 @@ import pytest
 
 from mfu_doctor.cli.sparing import spare
 
+_FOR_NUMPY = ("OPENBLAS_NUM_THREADS", "NUMPY_MADVISE_HUGEPAGE")
+
 
 @pytest.mark.parametrize(
     ("words", "is_ours"),
@@ -21,7 +23,8 @@ def test_only_verbs_of_our_own_spare_what_brings_nothing(
 ) -> None:
     at_end: list[object] = []
     monkeypatch.setattr(atexit, "register", at_end.append)
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    for variable in _FOR_NUMPY:
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(os, "environ", dict(os.environ))  # nothing of this is left behind
     monkeypatch.delitem(sys.modules, "numpy", raising=False)  # as in a process that begins
     was = gc.get_threshold()
@@ -34,25 +37,28 @@ def test_only_verbs_of_our_own_spare_what_brings_nothing(
     finally:
         gc.set_threshold(*was)
     assert at_end == [gc.freeze] * is_ours
-    assert ("OPENBLAS_NUM_THREADS" in os.environ) == is_ours
+    assert [variable in os.environ for variable in _FOR_NUMPY] == [is_ours] * len(_FOR_NUMPY)
 
 
-def test_what_the_user_says_of_threads_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("variable", _FOR_NUMPY)
+def test_what_the_user_says_to_numpy_stands(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(atexit, "register", lambda function: None)
     monkeypatch.setattr(gc, "set_threshold", lambda count: None)
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    monkeypatch.setattr(os, "environ", {**os.environ, variable: "3"})
+    monkeypatch.delitem(sys.modules, "numpy", raising=False)
     spare(["report"])
-    assert os.environ["OPENBLAS_NUM_THREADS"] == "3"
+    assert os.environ[variable] == "3"
 
 
 def test_the_environment_of_a_process_that_has_numpy_already_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else's process, in which a verb is called: numpy has read it already."""
     monkeypatch.setattr(atexit, "register", lambda _: None)
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    for variable in _FOR_NUMPY:
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setitem(sys.modules, "numpy", sys)
     was = gc.get_threshold()
     try:
         spare(["report", "x.json"])
     finally:
         gc.set_threshold(*was)
-    assert "OPENBLAS_NUM_THREADS" not in os.environ
+    assert not os.environ.keys() & _FOR_NUMPY
