@@ -48,6 +48,14 @@ def without(values: Ints, others: Ints) -> Ints:
     return mine[np.isin(mine, others, invert=True)]
 
 
+def places(known: Ints, asked: Ints) -> Positions:
+    """Where each value stands among known ones, which are sorted and distinct; -1 where it is none of them."""
+    if not len(known):
+        return np.full(len(asked), -1, np.int64)
+    at = np.minimum(np.searchsorted(known, asked), len(known) - 1)
+    return np.where(known[at] == asked, at, -1)
+
+
 def _begins(ordered: Ints) -> npt.NDArray[np.bool_]:
     """Where in a sorted array a value is the first of its kind."""
     begins = np.ones(len(ordered), np.bool_)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views import frame_threads
+from mfu_doctor.analysis.views.frame_threads import thread_of
 from mfu_doctor.analysis.views.source_lines import places_of, spent_at, user_frames
-from mfu_doctor.arrays.intervals import Intervals
+from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.trace import Category
 from tests.timeline import HOST, Timeline
 
@@ -26,6 +30,23 @@ def test_the_innermost_frame_is_the_last_that_began_and_has_not_ended(spans: lis
     open_ = [i for i, (start, length) in enumerate(ordered) if start <= at < start + length]
     expected = {f"train.py:{i}" for i in open_ if ordered[i][0] == ordered[open_[-1]][0]} if open_ else {None}
     assert places_of(trace, trace.rows(Category.CPU_OP))[0] in expected  # frames that begin together may change places
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 40)), max_size=40), st.integers(0, 50), st.integers(0, 50))
+def test_what_is_worked_out_of_some_frames_at_a_time_is_that_of_all(
+    spans: list[tuple[int, int]], begin: int, length: int
+) -> None:
+    t = Timeline()
+    for start, lasting in spans:
+        t.add("python_function", "train.py(1): f", start, lasting)
+    t.add("cpu_op", "aten::mm", 0, 1)
+    trace, where = t.trace(), Intervals(np.array([begin * US]), np.array([(begin + length) * US]))
+    thread = thread_of(trace, trace.rows(Category.PYTHON))
+    with patch.object(frame_threads, "_AT_ONCE", 3):
+        covered, overlap = thread.covered(), thread.overlap_with(where)
+    every = union(thread.start, thread.end)
+    assert (covered.start.tolist(), covered.end.tolist()) == (every.start.tolist(), every.end.tolist())
+    assert overlap.tolist() == where.overlap_with(thread.start, thread.end).tolist()
 
 
 def test_time_is_laid_to_the_innermost_function_that_covers_most_of_it() -> None:

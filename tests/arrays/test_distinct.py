@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mfu_doctor.arrays.distinct import distinct, numbered, numbered_together, without
+from mfu_doctor.arrays.distinct import distinct, numbered, numbered_together, places, without
 
 VALUES = st.lists(st.integers(-3, 6), max_size=20)
 
@@ -24,6 +24,13 @@ def test_each_value_is_found_again(values: list[int]) -> None:
     found, which = numbered(mine)
     assert found.tolist() == np.unique(mine).tolist()
     assert found[which].tolist() == values
+
+
+@given(VALUES, VALUES)
+def test_places_of_known_values(values: list[int], asked: list[int]) -> None:
+    known = sorted(set(values))
+    found = places(np.array(known, np.int64), np.array(asked, np.int64))
+    assert found.tolist() == [known.index(value) if value in known else -1 for value in asked]
 
 
 @given(st.lists(st.tuples(st.integers(-2, 2), st.integers(-2, 2), st.integers(0, 1)), min_size=1, max_size=20))

@@ -76,7 +76,8 @@ def _issued(run: Run) -> Rows:
 
 def of_events(run: Run, entry: Rows, value: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """For each entry the sum of `value` (shape (n,)) over all entries of its event: on a CPU an operator can have several."""
-    return np.bincount(run.activity.row, value).astype(np.float64, copy=False)[run.activity.row[entry]]
+    _, which = numbered(run.activity.row)
+    return np.bincount(which, value).astype(np.float64, copy=False)[which[entry]]
 
 
 def device_ns(run: Run, steady: Steady, mask: Mask) -> float:

@@ -17,7 +17,7 @@ from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.counted_ops import records_itself
 from mfu_doctor.analysis.views.once import once
-from mfu_doctor.arrays.distinct import distinct, without
+from mfu_doctor.arrays.distinct import distinct, places, without
 from mfu_doctor.trace import Category
 
 
@@ -41,6 +41,12 @@ def nodes_numbered(run: Run, numbers: Sequence[int]) -> tuple[Rows, Rows]:
     at = np.minimum(np.searchsorted(known, number), len(known) - 1)
     mine = known[at] == number
     return rows[mine], order[at[mine]]
+
+
+def told_of(run: Run, nodes: Rows, numbers: Sequence[int], values: Sequence[int]) -> Rows:
+    """For each of these calls of nodes the value that is told of the number of its node; -1 where none is; shape of `nodes`."""
+    rows, at = nodes_numbered(run, numbers)
+    return np.append(np.array(values, np.int64)[at], -1)[places(rows, nodes)]
 
 
 def nodes_of_passes(run: Run, numbers: Sequence[int], roots: Sequence[int]) -> tuple[Rows, Rows]:

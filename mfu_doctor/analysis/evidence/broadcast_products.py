@@ -70,7 +70,7 @@ def broadcast_products_of(run: Run) -> tuple[tuple[BroadcastProduct, ...], AsMat
     for _, mine in on_each(track[wanted], track[calls]):
         here = calls[mine]
         found += _on_thread(run, here[np.argsort(run.trace.events.start[here], kind="stable")])
-    work = as_matmuls_of(run, [Replaced(x.rows, 2.0 * x.stored, x.size * _moved(x)) for x in found])
+    work = as_matmuls_of(run, [Replaced(x.rows, 2.0 * x.stored, x.size * _moved(x)) for x in found]) if found else None
     return None if work is None else (tuple(found), work)
 
 

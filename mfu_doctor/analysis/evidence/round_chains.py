@@ -8,13 +8,11 @@ what it adds up does not: most nodes of a round decide.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from mfu_doctor.analysis.evidence.backward import nodes_numbered
+from mfu_doctor.analysis.evidence.backward import told_of
 from mfu_doctor.analysis.evidence.steady_steps import Rows
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.groups import groups
-from mfu_doctor.analysis.views.once import once
 
 _MOST = 0.5
 
@@ -27,7 +25,7 @@ def need_each_other(run: Run, nodes: Rows, rounds: Rows) -> bool | None:
         nodes: the engine's calls of the loop's nodes.
         rounds: the round of each.
     """
-    depth, number = _depths(run)[nodes], run.trace.events.sequence[nodes]
+    depth, number = _depths(run, nodes), run.trace.events.sequence[nodes]
     known = depth >= 0
     order = np.lexsort((number, rounds))
     each = [depth[order][mine] for _, mine in groups(rounds[order])] if known.all() and len(nodes) else []
@@ -38,12 +36,7 @@ def need_each_other(run: Run, nodes: Rows, rounds: Rows) -> bool | None:
     return bool((whole[-1] - whole[0] >= len(whole) - 1).mean() > _MOST)
 
 
-@once
-def _depths(run: Run) -> npt.NDArray[np.int64]:
-    """The depth of the node that each event row is a call of; -1: of none, or not known."""
-    depths = np.full(len(run.trace.events.start), -1, np.int64)
+def _depths(run: Run, nodes: Rows) -> Rows:
+    """The depth of the node that each of these is a call of; -1: not known."""
     told = run.facts.graph_depths if run.facts is not None else None
-    if told is not None:
-        rows, at = nodes_numbered(run, told.sequence)
-        depths[rows] = np.array(told.depth, np.int64)[at]
-    return depths
+    return told_of(run, nodes, *((told.sequence, told.depth) if told is not None else ((), ())))

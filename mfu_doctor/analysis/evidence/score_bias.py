@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from mfu_doctor.analysis.evidence.backward import maker_of, nodes_numbered
+from mfu_doctor.analysis.evidence.backward import maker_of, told_of
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, under
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import rows_matching
@@ -80,7 +80,7 @@ def _learned(run: Run, scores: set[tuple[int, ...] | None]) -> Rows:
     """
     ops = run.trace.rows(Category.CPU_OP)
     nodes = rows_matching(run.trace, _SUM_NODE, ops) if run.is_cpu else ops[:0]
-    inputs = _inputs(run)[nodes]
+    inputs = _inputs(run, nodes)
     totals = under(run, rows_matching(run.trace, _TOTAL, ops), NODE_CALL)
     made, summed = maker_of(run, nodes), np.isin(nodes, totals)
     told = zip(made.tolist(), inputs.tolist(), summed.tolist(), strict=True)
@@ -92,14 +92,10 @@ def _adds(run: Run, row: int, scores: set[tuple[int, ...] | None], inputs: int, 
     return bool(scores & {left, right}) and (inputs > 1 if inputs >= 0 else total and left != right)
 
 
-def _inputs(run: Run) -> Rows:
-    """How many inputs get a gradient of the node that each event row is a call of; -1: of none, or not known."""
-    counts = np.full(len(run.trace.events.start), -1, np.int64)
+def _inputs(run: Run, nodes: Rows) -> Rows:
+    """How many inputs get a gradient of each of these calls of nodes; -1: not known."""
     told = run.facts.graph_depths if run.facts is not None else None
-    if told is not None and told.inputs:
-        rows, at = nodes_numbered(run, told.sequence)
-        counts[rows] = np.array(told.inputs, np.int64)[at]
-    return counts
+    return told_of(run, nodes, *((told.sequence, told.inputs) if told is not None and told.inputs else ((), ())))
 
 
 def _left(run: Run, product: int) -> tuple[int, ...] | None:

@@ -23,7 +23,7 @@ from mfu_doctor.analysis.views.launches import Launches
 from mfu_doctor.analysis.views.step_windows import Steps
 from mfu_doctor.analysis.views.steps import issue_time
 from mfu_doctor.analysis.views.work import Work
-from mfu_doctor.arrays.distinct import distinct
+from mfu_doctor.arrays.distinct import distinct, places
 from mfu_doctor.trace import CALL_CATEGORIES, Trace
 
 # Most steps that a replay walks: enough for a steady state, few enough that a long trace costs no more than a short one.
@@ -138,11 +138,11 @@ def _after_waits(work: Work, issued: npt.NDArray[np.int64], returned: npt.NDArra
 def _call_table(trace: Trace, rows: npt.NDArray[np.int64], marks: list[tuple[int, int]], host: Host) -> Calls:
     rows = rows[rows >= 0]
     events = trace.events
-    since = events.start.copy()
-    since[host.blocking_rows] = host.blocking_start
+    since, blocking = events.start[rows], places(host.blocking_rows, rows)
+    since[blocking >= 0] = host.blocking_start[blocking[blocking >= 0]]
     at = np.array([time for _, time in marks], np.int64)
     row = np.concatenate((rows, np.array([kind for kind, _ in marks], np.int64)))
-    start, end = np.concatenate((since[rows], at)), np.concatenate((events.end[rows], at))
+    start, end = np.concatenate((since, at)), np.concatenate((events.end[rows], at))
     thread = np.concatenate((events.track[rows].astype(np.int64), np.full(len(at), -1)))
     return _chain(row, start, end, thread)
 

@@ -16,7 +16,7 @@ from mfu_doctor.analysis.names.vocabulary import ids_matching
 from mfu_doctor.analysis.utilization.compiled_recompute import compiled_recompute
 from mfu_doctor.analysis.utilization.input_gradients import input_gradients
 from mfu_doctor.analysis.views.nesting import OpTree
-from mfu_doctor.arrays.distinct import distinct, numbered_together
+from mfu_doctor.arrays.distinct import distinct, numbered_together, places
 from mfu_doctor.flops.convolution import GRADIENT_POSITION
 from mfu_doctor.flops.op_flops import OpFlops
 from mfu_doctor.flops.table import OF_SPARSE, SPARSE_PRODUCTS, TABLE
@@ -51,12 +51,10 @@ class CountedOps(Struct, frozen=True):
 
     def owners(self, tree: OpTree, rows: Rows) -> npt.NDArray[np.int64]:
         """For each operator row the index of the counted call that is or encloses it, -1 without one; shape of `rows`."""
-        index = np.full(len(tree.parent) + 1, -1, np.int64)  # the last one serves row == -1
-        index[self.row] = np.arange(len(self.row))
-        found, current = index[rows], rows.copy()
+        found, current = places(self.row, rows), rows.copy()
         while ((current >= 0) & (found < 0)).any():
             current = np.where((current >= 0) & (found < 0), tree.parent[current], -1)
-            found = np.where(found < 0, index[current], found)
+            found = np.where(found < 0, places(self.row, current), found)
         return found
 
     def wrappers(self, tree: OpTree) -> npt.NDArray[np.bool_]:

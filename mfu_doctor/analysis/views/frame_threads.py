@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from mfu_doctor.arrays.intervals import Intervals
+from mfu_doctor.arrays.intervals import EMPTY, Intervals, union
 from mfu_doctor.trace import Events, Trace
 
 Int64 = npt.NDArray[np.int64]
@@ -63,8 +63,19 @@ class Thread(Struct, frozen=True, dict=True):
 
     def touching(self, where: Intervals) -> Thread:
         """Those of its frames that ran in this time."""
-        ran = [where.overlap_with(part.start, part.end) > 0 for part in self.parts()]
-        return self.only(np.concatenate(ran)) if ran else self
+        return self.only(self.overlap_with(where) > 0)
+
+    def overlap_with(self, where: Intervals) -> Int64:
+        """How long each of its frames ran in this time, in nanoseconds."""
+        found = np.empty(self.count, np.int64)
+        for at, part in enumerate(self.parts()):
+            found[at * _AT_ONCE : (at + 1) * _AT_ONCE] = where.overlap_with(part.start, part.end)
+        return found
+
+    def covered(self) -> Intervals:
+        """When any of its frames ran."""
+        each = [EMPTY, *(union(part.start, part.end) for part in self.parts())]
+        return union(np.concatenate([some.start for some in each]), np.concatenate([some.end for some in each]))
 
     def named(self, index: Int64) -> npt.NDArray[np.int32]:
         """Ids of the names of these frames."""

@@ -87,7 +87,7 @@ def inside_only(trace: Trace, where: Intervals, apart: Intervals, frames: UserFr
     own = thread.touching(where)
     own = own.only(~np.isin(own.name, distinct(thread.touching(apart).name)))
     name = heaviest(own, where)
-    covered = where & union(own.start, own.end)
+    covered = where & own.covered()
     return None if name is None or covered.total_ns < _MOST * where.total_ns else spot_of(trace, frames, name)
 
 
@@ -174,7 +174,7 @@ def _in_frames(trace: Trace, where: Intervals, frames: UserFrames, of: tuple[Thr
     training = tuple(f"{call.partition('.')[0]}/" for call in frames.trainers)
     unwanted = [n for n, place in frames.places.items() if place in known.functions or place.startswith(training)]
     own = _own_of(trace, where, of, unwanted)
-    covered = where & union(own.start, own.end)
+    covered = where & own.covered()
     if not own.count or covered.total_ns < _MOST * where.total_ns:
         return None
     name = heaviest(own, where)

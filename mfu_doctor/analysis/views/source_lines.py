@@ -19,7 +19,7 @@ from msgspec import Struct
 from mfu_doctor.analysis.views.frame_threads import Thread, thread_of
 from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.analysis.views.opened import opened
-from mfu_doctor.arrays.intervals import Intervals, union
+from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.trace import Trace
 
 FRAME = re.compile(r"^(?P<file>.+\.py)\((?P<line>\d{1,9})\): (?P<function>.*)")
@@ -134,8 +134,7 @@ def heaviest(thread: Thread, where: Intervals) -> int | None:
     ran = thread.touching(where)
     if not ran.count:
         return None
-    name, covered = ran.name, (where & union(ran.start, ran.end)).total_ns
-    overlap = where.overlap_with(ran.start, ran.end)
+    name, covered, overlap = ran.name, (where & ran.covered()).total_ns, ran.overlap_with(where)
     total = _by_name(name, overlap)
     spans = total >= covered * _MOST
     inner = name[spans[name]][::-1]
