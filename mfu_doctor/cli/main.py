@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from copy import copy
 from functools import partial
 from typing import Annotated, NoReturn
 
@@ -41,7 +42,7 @@ def main() -> None:
     spare(sys.argv[1:])
     try:
         try:
-            app()
+            verbs_of(sys.argv[1:])()
         except Begin as begin:
             program = begin.program
         sys.exit(program())
@@ -53,6 +54,18 @@ def main() -> None:
     except OSError as error:  # a stream or a disk, where no verb knows more about it
         place = "a standard stream" if error.filename is None else os.fsdecode(error.filename)
         _fail(DoctorError(f"{place} cannot be used ({error.strerror or error})"))
+
+
+def verbs_of(words: list[str]) -> typer.Typer:
+    """The program; where its first word is a verb, with that one alone: typer looks at every parameter of all that it has."""
+    mine = [
+        one for one in app.registered_commands if words[:1] == [one.name or getattr(one.callback, "__name__", None)]
+    ]
+    if not mine:
+        return app
+    alone = copy(app)
+    alone.registered_commands = mine
+    return alone
 
 
 def _fail(error: DoctorError) -> NoReturn:

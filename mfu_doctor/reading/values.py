@@ -95,6 +95,7 @@ class ArgsOnly(msgspec.Struct, gc=False):
 
 # Names of the known arguments, in the order of their values in a key.
 KNOWN = tuple(field.encode_name.encode() for field in msgspec.structs.fields(RawArgs))
+_PLACES = {field.name: place for place, field in enumerate(msgspec.structs.fields(RawArgs))}
 ARGUMENTS: msgspec.json.Decoder[ArgsOnly] = msgspec.json.Decoder(ArgsOnly)
 
 
@@ -125,49 +126,48 @@ class ArgsTable:
         nothing = EventArgs()
         which = []
         for key in self._codes:
-            args = _parse(RawArgs(*map(msgspec.Raw, key)))
+            args = _parse(key)
             which.append(-1 if args == nothing else found.setdefault(args, len(found)))
         return tuple(found), which
 
 
-def _parse(raw: RawArgs) -> EventArgs:
-    collective = _value(raw.collective, readable)
+def _parse(written: tuple[bytes, ...]) -> EventArgs:
+    def known(name: str, convert: Callable[[Any], T]) -> T | None:
+        """A known argument, or None if it is absent, null or not what its name promises (it is then unknown)."""
+        data = written[_PLACES[name]]
+        return _converted(data, convert) if data else None
+
+    collective = known("collective", readable)
     return EventArgs(
-        dims=_value(raw.dims, _shapes) or _value(raw.dims_2021, _shapes),
-        types=_value(raw.types, _texts),
-        concrete=_value(raw.concrete, _texts),
-        strides=_value(raw.strides, _strides),
-        grid=_value(raw.grid, _extent),
-        block=_value(raw.block, _extent),
-        blocks_per_sm=_value(raw.blocks_per_sm, _amount),
-        occupancy=_value(raw.occupancy, _amount),
-        copy_bytes=_first(_value(raw.copy_bytes, _size), _value(raw.size, _size)),
+        dims=known("dims", _shapes) or known("dims_2021", _shapes),
+        types=known("types", _texts),
+        concrete=known("concrete", _texts),
+        strides=known("strides", _strides),
+        grid=known("grid", _extent),
+        block=known("block", _extent),
+        blocks_per_sm=known("blocks_per_sm", _amount),
+        occupancy=known("occupancy", _amount),
+        copy_bytes=_first(known("copy_bytes", _size), known("size", _size)),
         collective=collective,
-        collective_dtype=None if collective is None else _value(raw.dtype, readable),
-        collective_in=_value(raw.sent, _size),
-        collective_out=_value(raw.received, _size),
-        group_size=_value(raw.group_size, _size),
-        group=_value(raw.group, readable),
-        group_description=_value(raw.group_description, readable),
-        group_ranks=_value(raw.group_ranks, rank_list),
-        collective_sequence=_value(raw.sequence, _size),
-        source_rank=_value(raw.source, _size),
-        target_rank=_value(raw.target, _size),
-        sync_kind=_value(raw.sync_kind, readable),
-        wait_stream=_value(raw.wait_stream, _id),
-        wait_record_correlation=_value(raw.wait_record, _id),
-        call_stack=_value(raw.call_stack, readable) or None,
+        collective_dtype=None if collective is None else known("dtype", readable),
+        collective_in=known("sent", _size),
+        collective_out=known("received", _size),
+        group_size=known("group_size", _size),
+        group=known("group", readable),
+        group_description=known("group_description", readable),
+        group_ranks=known("group_ranks", rank_list),
+        collective_sequence=known("sequence", _size),
+        source_rank=known("source", _size),
+        target_rank=known("target", _size),
+        sync_kind=known("sync_kind", readable),
+        wait_stream=known("wait_stream", _id),
+        wait_record_correlation=known("wait_record", _id),
+        call_stack=known("call_stack", readable) or None,
     )
 
 
 def _first(value: int | None, other: int | None) -> int | None:
     return other if value is None else value
-
-
-def _value(raw: msgspec.Raw, convert: Callable[[Any], T]) -> T | None:
-    """A known argument, or None if it is absent, null or not what its name promises (it is then unknown)."""
-    data = bytes(raw)
-    return _converted(data, convert) if data else None
 
 
 @lru_cache(_REMEMBERED)  # few different shapes and types make up many different arguments

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mfu_doctor.cli.explain import run_explain, sections
-from mfu_doctor.cli.main import main
+from mfu_doctor.cli.main import app, main, verbs_of
 from mfu_doctor.cli.report import ReportOptions, run_report
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.inputs.overrides import parse_steps
@@ -296,3 +296,14 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     command = f"{sys.executable} -m mfu_doctor explain --format json | head -c 1"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["report", "try", "trial", "explain"])
+def test_of_a_verb_that_is_named_typer_looks_at_no_other(verb: str) -> None:
+    alone = verbs_of([verb, "x", "--rank", "1"])
+    assert [one.name or getattr(one.callback, "__name__", None) for one in alone.registered_commands] == [verb]
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["reprot"], ["--version", "report"]])
+def test_without_a_verb_all_are_there(words: list[str]) -> None:
+    assert verbs_of(words) is app

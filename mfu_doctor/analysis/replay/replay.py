@@ -80,7 +80,8 @@ class Replay:
         self.model_ns = walk(replace(recorded, operations=recorded.modelled))
         self.released_ns = walk(replace(recorded, operations=recorded.released))
         # Work on both sides of an edge can make a stream look busier than its steps are long.
-        self._busy_share = min(self.measured_ns / max(busiest_ns(self.timeline), 1.0), 1.0)
+        self._busiest_ns = busiest_ns(self.timeline)
+        self._busy_share = min(self.measured_ns / max(self._busiest_ns, 1.0), 1.0)
 
     @property
     def error(self) -> float:
@@ -166,7 +167,11 @@ class Replay:
             after, before = walk(changed, by_completion=True), walk(self.timeline, by_completion=True)
         else:
             after, before = walk(changed), self.base_ns
-        return max(after * self.measured_ns / before, busiest_ns(changed) * self._busy_share)
+        is_same = changed.operations is self.timeline.operations and changed.two_way == self.timeline.two_way
+        busiest = (
+            self._busiest_ns if is_same else busiest_ns(changed)
+        )  # an edit of host time leaves the device its work
+        return max(after * self.measured_ns / before, busiest * self._busy_share)
 
     def runs_ahead(self, changed: Timeline) -> bool:
         """Whether an edit moved an operation that begins a step to a stream of its own."""
