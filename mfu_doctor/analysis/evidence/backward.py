@@ -44,7 +44,7 @@ def nodes_numbered(run: Run, numbers: Sequence[int]) -> tuple[Rows, Rows]:
 
 
 def told_of(run: Run, nodes: Rows, numbers: Sequence[int], values: Sequence[int]) -> Rows:
-    """For each of these calls of nodes the value that is told of the number of its node; -1 where none is; shape of `nodes`."""
+    """For each of these calls of nodes the value that is told of its number; -1 where none is."""
     rows, at = nodes_numbered(run, numbers)
     return np.append(np.array(values, np.int64)[at], -1)[places(rows, nodes)]
 
