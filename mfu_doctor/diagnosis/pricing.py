@@ -16,7 +16,7 @@ from mfu_doctor.analysis.replay.replay import Price, Replay
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.diagnosis.rule_runner import attempt
 from mfu_doctor.quantities import peak_rate, share
-from mfu_doctor.result.findings import Saving
+from mfu_doctor.result.findings import Saving, ranked_by
 from mfu_doctor.rules.contract import WORTH_SHARE, Confidence, Effort, Finding, Risk, Rule
 from mfu_doctor.units import NS_PER_S
 
@@ -210,7 +210,7 @@ def rank(priced: list[Priced], step_s: float) -> list[Priced]:
 def _saved(p: Priced, step_s: float) -> float:
     """What a finding is ranked by, in seconds; of one without a prediction its share, below every saving."""
     if p.saving is not None:
-        return p.saving.low if p.finding.is_choice else p.saving.expected
+        return ranked_by(p.saving, trades=p.finding.is_choice)
     outside = p.finding.outside_share
     return (p.finding.step_share or 0.0) - 1.0 if outside is None else outside * step_s
 

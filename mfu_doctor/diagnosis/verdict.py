@@ -19,8 +19,10 @@ from mfu_doctor.result.findings import (
     AT_STAKE,
     NOT_MEASURED,
     WITHHELD,
+    Advice,
     Diagnosis,
     Saving,
+    changes_learning,
     first_words,
     result_words,
 )
@@ -177,8 +179,8 @@ def _mfu(report: Report) -> list[str]:
 
 def _recovered(report: Report, top: Diagnosis) -> str:
     """The first fix: what it is about, where, and what it saves."""
-    where = f"{_about(report, top)} ({_where(top)})"
-    begin = _choice(report, top) if top.trades else first_words(top.fix, top.sure)
+    where = f"{about(report, top)} ({_where(top)})"
+    begin = first_words(top, report.failed)
     if top.saving is None and top.throughput_gain is not None:
         gain = percent_range(top.throughput_gain, top.throughput_gain)
         return f"{begin}: {where}; {gain} more samples a second ({top.sure})"
@@ -190,13 +192,6 @@ def _recovered(report: Report, top: Diagnosis) -> str:
     return f"{begin}: {where}; saves {saved} ({result_words(top.saving, report.step_s, top.sure)})"
 
 
-def _choice(report: Report, top: Diagnosis) -> str:
-    """How a choice is introduced that saves more than every fault, if there is any."""
-    gives_up = "changes what is learned" if top.risk == "convergence" else "trades exactness"
-    no_fault = all(found.trades for found in report.failed)
-    return f"No fault was found. A choice that {gives_up}" if no_fault else f"Most is saved by a choice that {gives_up}"
-
-
 def _outside(top: Diagnosis) -> str:
     """What is not steps has most of the run: that limits it, and comes before what limits a step."""
     if top.throughput_gain is None:
@@ -205,12 +200,16 @@ def _outside(top: Diagnosis) -> str:
     return f"{top.summary}. Fix first: this ({_where(top)}); {gain} more samples a second ({top.sure})"
 
 
-def _about(report: Report, top: Diagnosis) -> str:
+def about(report: Report, top: Advice) -> str:
     """What the first fix is about in a few words. On a CPU nothing waits for a device: there it is what takes the time.
 
     Of a choice that changes what is learned it is what is chosen, and not what that costs.
+
+    Args:
+        report: of the run, or of any rank of the job.
+        top: its first finding.
     """
-    if top.trades and top.risk == "convergence":
+    if changes_learning(top):
         return f"{top.summary[:1].lower()}{top.summary[1:].partition(':')[0]}"
     title = _title(top.rule, top.summary)
     owner = next((owner for owner, rules in _PRICED_BY.items() if top.rule in rules), None)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Protocol
+
 from msgspec import Struct
 
 from mfu_doctor.parts import left_of, times_as_fast
@@ -123,9 +126,56 @@ def asks(fix: str | None) -> bool:
     return (fix or "").startswith("mfu-doctor report ")
 
 
-def first_words(fix: str | None, sure: str) -> str:
-    """How the first fix is introduced, by what it is and how its saving is known (one of `SURE`)."""
-    return "Look first" if asks(fix) else "Try first" if sure == GUESSED else "Fix first"
+class Advice(Protocol):
+    """What a run's and a job's findings have in common: by this the first of them is introduced."""
+
+    @property
+    def rule(self) -> str:
+        """Whose it is."""
+
+    @property
+    def summary(self) -> str:
+        """One sentence."""
+
+    @property
+    def fix(self) -> str | None:
+        """What to do."""
+
+    @property
+    def risk(self) -> str | None:
+        """What it may change apart from the time."""
+
+    @property
+    def trades(self) -> bool:
+        """Whether it is a choice and no fault."""
+
+    @property
+    def sure(self) -> str:
+        """How the amount of its saving is known, one of `SURE`."""
+
+
+def first_words(first: Advice, found: Iterable[Advice]) -> str:
+    """How the first fix is introduced, by what it is and how its saving is known; a choice as one, whatever it saves.
+
+    Args:
+        first: the first of the findings.
+        found: all of them: if none is a fault, that is said.
+    """
+    if not first.trades:
+        return "Look first" if asks(first.fix) else "Try first" if first.sure == GUESSED else "Fix first"
+    gives_up = "changes what is learned" if changes_learning(first) else "trades exactness"
+    no_fault = all(one.trades for one in found)
+    return f"No fault was found. A choice that {gives_up}" if no_fault else f"Most is saved by a choice that {gives_up}"
+
+
+def changes_learning(advice: Advice) -> bool:
+    """Whether it is a choice of what is learned, and not only of how exactly."""
+    return advice.trades and advice.risk == "convergence"
+
+
+def ranked_by(saving: Saving, *, trades: bool) -> float:
+    """The seconds that a finding is ranked by: of a choice those that are sure, of a fault those that are expected."""
+    return saving.low if trades else saving.expected
 
 
 def not_added(rule: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 from mfu_doctor.result.caveats import Caveat
-from mfu_doctor.result.findings import Evidence, Plan, Saving
+from mfu_doctor.result.findings import Ends, Evidence, Plan, Saving, how_known
 from mfu_doctor.result.run import ReplayInfo
 from mfu_doctor.result.run_verdict import RunVerdict
 from mfu_doctor.result.step import Breakdown, StepTime
@@ -29,6 +29,7 @@ class RankRow(Struct, frozen=True, kw_only=True):
     trace: str
     host: str | None = None
     device: str | None = None
+    device_kind: str = "gpu"  # gpu or cpu
     group: dict[str, int] = field(default_factory=dict)  # its place along each dimension: {"dp": 3, "tp": 0}
     step_s: float | None = None
     mfu: float | None = None
@@ -134,11 +135,21 @@ class JobFinding(Struct, frozen=True, kw_only=True):
     place: str | None = None
     ranks: tuple[int, ...] = ()  # where it is; () all
     most_on: int | None = None  # of several ranks, the one that the summary is of: there it saves most
+    told_of: int | None = None  # of several ranks that save alike, the one that the summary is of
     saving: Saving | None = None  # of the job's step, if mended on `ranks`
     everywhere: Saving | None = None  # if mended on all ranks; None: the same, or not known
+    effort: str | None = None  # these four as of a rank's own finding
+    risk: str | None = None
+    trades: bool = False
+    decides: Ends | None = None
     confidence: str = "modelled"
     evidence: tuple[Evidence, ...] = ()
     reason: str | None = None  # why there is no saving
+
+    @property
+    def sure(self) -> str:
+        """How the amount of the saving is known, one of `SURE`."""
+        return how_known(self.confidence, self.saving)
 
     @property
     def is_about_ranks(self) -> bool:
@@ -180,6 +191,7 @@ class JobReport(Struct, frozen=True, kw_only=True):
     mfu_low: float | None = None
     mfu_high: float | None = None
     mfu_reason: str | None = None
+    peak_measured: bool = False  # of any rank: its MFU is of a peak that was measured there
     typical: int | None = None  # the rank whose split is nearest to the median of all
     breakdown: Breakdown = field(default_factory=Breakdown)  # mean over ranks
     wait_s: float | None = None  # per step, mean over ranks: waiting for other ranks; None: nothing could be matched

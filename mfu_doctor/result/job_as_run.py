@@ -86,7 +86,9 @@ def _measures(job: JobReport) -> dict[str, float]:
 def _device(job: JobReport) -> DeviceInfo:
     names = Counter(row.device for row in job.ranks)
     name = max(names, key=lambda name: names[name], default=None)
-    return DeviceInfo(name=name, count=job.world_size or len(job.ranks))
+    kind = "cpu" if job.ranks and all(row.device_kind == "cpu" for row in job.ranks) else "gpu"
+    count = job.world_size or len(job.ranks)
+    return DeviceInfo(name=name, kind=kind, count=count, peak_measured=job.peak_measured)
 
 
 def _passed(job: JobReport) -> Iterator[Diagnosis]:
@@ -103,20 +105,22 @@ def _unjudged(job: JobReport) -> Iterator[Diagnosis]:
 
 def _diagnosis(found: JobFinding, job: JobReport) -> Diagnosis:
     """A finding of the job; one whose saving is not known says why instead."""
-    where = rank_words(found.ranks)
-    if found.most_on is not None:
-        where = (
-            f"{where}, most on rank {found.most_on}" if found.ranks else f"on all ranks, most on rank {found.most_on}"
-        )
-    is_told = where.lower() in found.summary.lower() or (not found.ranks and found.most_on is None)
+    where = rank_words(found.ranks) if found.ranks else "on all ranks"
+    one = f", most on rank {found.most_on}" if found.most_on is not None else ""
+    one = f", here rank {found.told_of}" if found.told_of is not None else one  # the figures of the summary are its own
+    is_told = where.lower() in found.summary.lower() or not (found.ranks or one)
     return Diagnosis(
         rule=found.rule,
         code=found.code,
         status=WITHHELD if found.saving is None and found.reason else FAILED,
-        summary=found.summary if is_told else f"{where[:1].upper()}{where[1:]}: {found.summary}",
+        summary=found.summary if is_told else f"{where[:1].upper()}{where[1:]}{one}: {found.summary}",
         reason=found.reason,
         fix=found.fix,
         detail="; ".join(_detail(found, job)) or None,
+        effort=found.effort,
+        risk=found.risk,
+        trades=found.trades,
+        decides=found.decides,
         confidence=found.confidence,
         saving=found.saving,
         evidence=found.evidence,

@@ -58,7 +58,7 @@ class Job:
         numbered = all(one.report.run.steps_source == _NUMBERED for one in self.summaries)
         found = match(self.table, numbered_steps=numbered)
         wrong = disproved(self.table, found, clocks_of(self.table, found, self.hosts))
-        return found.without(wrong, "some ranks left it before others came, so it is not the same one")
+        return found.without(wrong, "some ranks left before others came, so it is not the same one")
 
     @cached_property
     def clocks(self) -> Clocks:

@@ -20,7 +20,7 @@ BY_NUMBER = "number in the group"
 BY_ORDER = "order in the group"
 BY_PAIR = "order between two ranks"
 # Kinds whose members all put in the same number of bytes, so that a size proves that two are the same.
-_EVEN = ("allreduce", "reducescatter", "broadcast", "reduce")
+EVEN = ("allreduce", "reducescatter", "broadcast", "reduce")
 
 
 class Matched(Struct, frozen=True):
@@ -118,7 +118,7 @@ def match(table: Table, *, numbered_steps: bool) -> Matched:
     for channel in _channels(table, unmatched):
         found = _keys(table, channel, sequence)
         known = found != NOWHERE
-        unmatched["its place among the others of its group is not known"] += int((~known).sum())
+        unmatched["the place among the others of the group is not known"] += int((~known).sum())
         if not known.any():
             continue
         numbers = found[known] - found[known].min() + used
@@ -131,7 +131,7 @@ def match(table: Table, *, numbered_steps: bool) -> Matched:
 def _channels(table: Table, unmatched: Counter[str]) -> Iterator[_Channel]:
     """Groups of rows to match, each with how; rows that have no partner are counted."""
     pair = table.is_kind(SEND, RECEIVE) & (table.peer != UNKNOWN)
-    unmatched["the rank at its other end was not read"] += int((pair & (table.peer == UNREAD)).sum())
+    unmatched["the rank at the other end was not read"] += int((pair & (table.peer == UNREAD)).sum())
     pair_rows = np.flatnonzero(pair & (table.peer != UNREAD))
     sends = table.is_kind(SEND)[pair_rows]
     one, other = table.rank[pair_rows], table.peer[pair_rows]
@@ -143,7 +143,7 @@ def _channels(table: Table, unmatched: Counter[str]) -> Iterator[_Channel]:
     for rows in _split(rest, one_key(table.group[rest], to_one[rest])):
         group = table.groups[int(table.group[rows[0]])]
         if len(group.members) < 2:
-            reason = "no other rank of its group was read"
+            reason = "no other rank of the group was read"
             unmatched[reason] += 0 if group.size == 1 else len(rows)
         else:
             yield _Channel(rows, group.size, BY_NUMBER if (table.sequence[rows] >= 0).all() else BY_ORDER)
@@ -177,10 +177,18 @@ def _keys(table: Table, channel: _Channel, sequence: Sequence) -> Ints:
 def _sequence(table: Table, numbered_steps: bool) -> Sequence:
     """What tells the rows of the table apart."""
     two_ended = table.is_kind(*TO_ONE)
-    even = table.is_kind(*_EVEN) | two_ended
+    even = (table.is_kind(*EVEN) & _sizes_tell(table)) | two_ended
     sign = np.where(two_ended, len(table.kinds), table.kind) * (int(table.size.max(initial=0)) + 2)
     step = table.step if numbered_steps else np.full(len(table), UNKNOWN)
     return Sequence(sign + np.where(even, table.size + 1, 0), step, table.end)
+
+
+def _sizes_tell(table: Table) -> Mask:
+    """Whether sizes tell the collectives of a group and kind apart, shape (n,): not if some ranks were recorded without them."""
+    key = one_key(table.group, table.kind)
+    without, of_all = np.bincount(key, table.size < 0), np.bincount(key)
+    told: Mask = ((without == 0) | (without == of_all))[key]
+    return told
 
 
 def _collected(table: Table, key: Ints, matched: list[_Matched], unmatched: Counter[str]) -> Matched:
@@ -189,10 +197,10 @@ def _collected(table: Table, key: Ints, matched: list[_Matched], unmatched: Coun
     rows = rows[np.argsort(key[rows], kind="stable")]
     _, start, count = np.unique(key[rows], return_index=True, return_counts=True)
     alone = count < 2
-    unmatched["no other rank recorded it"] += int(count[alone].sum())
+    unmatched["recorded by no other rank"] += int(count[alone].sum())
     kind = np.where(table.is_kind(*TO_ONE), len(table.kinds), table.kind)[rows]
     differs = _reduced(np.minimum, kind, start) != _reduced(np.maximum, kind, start)
-    unmatched["the ranks do not agree on what it is"] += int(count[differs & ~alone].sum())
+    unmatched["the ranks do not agree on the kind"] += int(count[differs & ~alone].sum())
     keep = np.flatnonzero(~alone & ~differs)
     keep = keep[np.argsort(_reduced(np.maximum, table.end[rows], start)[keep], kind="stable")]
     first = np.array([one.first for one in matched], np.int64)

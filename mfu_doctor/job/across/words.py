@@ -84,9 +84,13 @@ def sentence_of(job: Job, pattern: Pattern) -> str:
     if pattern.kind == JITTER:
         return f"Ranks wait {wait} for each other by turns; no cause stands out."
     assert pattern.kind == NOTHING
+    if not len(job.matched):
+        what = "could be matched between the ranks" if len(job.table) else "was recorded"
+        return f"No collective {what}, so who waits for whom is not known."
+    read = "Ranks wait for each other"
     if job.world_size is not None and len(job) < job.world_size:
-        return f"Of {len(job)} of {job.world_size} ranks, none waits for another for as much as 1 % of the step."
-    return "No rank waits for another for as much as 1 % of the step."
+        read = f"The {counted(len(job), 'rank')} that were read, of {job.world_size}, wait for each other"
+    return f"{read} for less than 1 % of the step."
 
 
 def _compared(job: Job, pattern: Pattern) -> str:

@@ -112,6 +112,8 @@ def _between(
         fix=own.fix if own is not None else fault.fix,
         place=fault.place or (own.place if own is not None else None),
         ranks=tuple(job.ranks[place] for place in fault.late) if len(fault.late) < len(job) else (),
+        effort=own.effort if own is not None else None,
+        risk=own.risk if own is not None else None,
         confidence=fault.confidence,
         evidence=fault.evidence,
         reason=fault.reason,
@@ -169,16 +171,19 @@ def _own(job: Job, where: dict[str, dict[int, JobChange]], said: dict[str, set[i
         if told is None:
             continue
         stands_out = _stands_out(savings, most_on)
-        # The figures are of one rank.
-        whose = "" if stands_out or len(places) == 1 else f" (on rank {job.ranks[most_on]})"
         found = JobFinding(
             rule=rule,
             code=told.code,
-            summary=f"{told.summary}{whose}",
+            summary=told.summary,
             fix=told.fix,
             place=told.place,
             ranks=() if len(places) == len(job) else tuple(job.ranks[place] for place in places),
             most_on=job.ranks[most_on] if stands_out else None,
+            told_of=None if stands_out or len(places) == 1 else job.ranks[most_on],
+            effort=told.effort,
+            risk=told.risk,
+            trades=told.trades,
+            decides=told.decides,
             confidence=told.confidence or "modelled",
             evidence=told.evidence,
         )

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from mfu_doctor.arrays.distinct import distinct
 from mfu_doctor.devices.links import ONE_MACHINE, algorithm_bytes, bus_bytes, link_rate
 from mfu_doctor.job.across.job import Job
+from mfu_doctor.job.across.matching import EVEN
 from mfu_doctor.job.across.table import Ints, one_key
 from mfu_doctor.result.job import CollectiveRow
 from mfu_doctor.units import NS_PER_S
@@ -21,7 +22,8 @@ def collective_rows(job: Job) -> tuple[CollectiveRow, ...]:
     rows = np.flatnonzero(np.append(job.steady, False)[table.step])
     if not len(rows):
         return ()
-    keys = one_key(label[table.group[rows]], table.kind[rows], table.size[rows])
+    size = _sizes(job)
+    keys = one_key(label[table.group[rows]], table.kind[rows], size[rows])
     order = np.argsort(keys, kind="stable")
     parts = np.split(rows[order], np.flatnonzero(np.diff(keys[order])) + 1)
     is_matched = np.zeros(len(table), np.bool_)
@@ -31,14 +33,24 @@ def collective_rows(job: Job) -> tuple[CollectiveRow, ...]:
     found = []
     for mine in parts:
         group = labels[label[table.group[mine[0]]]]
-        row = _row(job, mine, group, bool(is_matched[mine].all()))
+        row = _row(job, mine, group, int(size[mine[0]]), is_matched=bool(is_matched[mine].all()))
         found.append(_with_rates(job, mine, group[1], row) if is_complete[mine].all() else row)
     return tuple(sorted(found, key=lambda row: -row.duration_s))
 
 
-def _row(job: Job, mine: Ints, group: tuple[str, int | None], is_matched: bool) -> CollectiveRow:
+def _sizes(job: Job) -> Ints:
+    """What each row puts in: if a rank was recorded without sizes, it is what the others put into the same collective."""
+    table, matched, size = job.table, job.matched, job.table.size.copy()
+    most = np.full(len(matched), -1)
+    np.maximum.at(most, matched.of_row, size[matched.row])
+    unknown = np.flatnonzero((size[matched.row] < 0) & table.is_kind(*EVEN)[matched.row])
+    size[matched.row[unknown]] = most[matched.of_row[unknown]]
+    return size
+
+
+def _row(job: Job, mine: Ints, group: tuple[str, int | None], size: int, *, is_matched: bool) -> CollectiveRow:
     table, waits = job.table, job.waits
-    kind, size = table.kinds[int(table.kind[mine[0]])], int(table.size[mine[0]])
+    kind = table.kinds[int(table.kind[mine[0]])]
     per = len(distinct(table.rank[mine])) * int(job.steady.sum())
     took, waited = waits.end[mine] - waits.arrive[mine], waits.wait[mine]
     return CollectiveRow(

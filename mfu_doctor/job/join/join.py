@@ -107,6 +107,7 @@ def _about_ranks(job: Job) -> JobReport:
         mfu_low=min(mfu) if is_known else None,
         mfu_high=max(mfu) if is_known else None,
         mfu_reason=None if is_known else _why_no_mfu(job),
+        peak_measured=any(one.report.device.peak_measured for one in job.summaries),
         typical=typical_rank(job),
         breakdown=mean_breakdown(job),
         wait_s=fmean([row.wait_s or 0.0 for row in rows]) if is_matched else None,

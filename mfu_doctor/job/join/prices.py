@@ -11,7 +11,7 @@ from mfu_doctor.job.across.edits import JobChange, JobEdit, together
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.replay import Price
 from mfu_doctor.job.join.candidates import Candidate
-from mfu_doctor.result.findings import Overlap, Plan, PlanStep, Saving, asks, not_added
+from mfu_doctor.result.findings import Overlap, Plan, PlanStep, Saving, asks, not_added, ranked_by
 from mfu_doctor.result.job import JobFinding
 from mfu_doctor.rules.contract import WORTH_SHARE
 
@@ -43,7 +43,11 @@ def priced(job: Job, candidates: Sequence[Candidate], mfu: float | None) -> list
         elif there.low >= WORTH_SHARE:
             saving = _saving(job, there, mfu, at_best=one.at_best)
             out.append(Priced(replace(one.found, ranks=(), saving=saving), one.everywhere))
-    return sorted(out, key=lambda one: -(one.found.saving.mid if one.found.saving is not None else -1.0))
+    return sorted(out, key=lambda one: -_ranked_by(one.found))
+
+
+def _ranked_by(found: JobFinding) -> float:
+    return ranked_by(found.saving, trades=found.trades) if found.saving is not None else -1.0
 
 
 def _saving(job: Job, price: Price, mfu: float | None, *, at_best: bool) -> Saving:

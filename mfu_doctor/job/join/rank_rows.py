@@ -25,6 +25,7 @@ def rank_rows(job: Job) -> tuple[RankRow, ...]:
                 trace=summary.trace,
                 host=summary.host,
                 device=report.device.name,
+                device_kind=report.device.kind,
                 group=places[place],
                 step_s=report.step_time_s.stated if report.step_time_s is not None else None,
                 mfu=report.mfu.value,

@@ -10,18 +10,17 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from mfu_doctor.diagnosis.verdict import limits_of
+from mfu_doctor.diagnosis.verdict import about, limits_of
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.patterns import Pattern
 from mfu_doctor.job.across.words import ranks_named, sentence_of
 from mfu_doctor.parts import part_of
 from mfu_doctor.quantities import counted
 from mfu_doctor.result.bottleneck import bound_by, owners_of
-from mfu_doctor.result.findings import AT_STAKE, asks, first_words, how_known, result_words
+from mfu_doctor.result.findings import AT_STAKE, asks, first_words, result_words
 from mfu_doctor.result.job import NOTHING, JobFinding, JobReport
 from mfu_doctor.result.run import Mfu
 from mfu_doctor.result.run_verdict import Limit, Loss, RunVerdict
-from mfu_doctor.rules.catalogue import find
 
 _BOTH = 2
 
@@ -45,21 +44,19 @@ def verdict_of(job: Job, patterns: tuple[Pattern, ...], findings: Sequence[JobFi
     loss = None
     if first is not None:
         saving_s = first.saving.mid if first.saving is not None else None
-        loss = Loss(
-            rule=first.rule, place=first.place, saving_s=saving_s, sure=how_known(first.confidence, first.saving)
-        )
-    return RunVerdict(sentence=_sentence(job, patterns[0], first, mean), limit=limit, loss=loss)
+        loss = Loss(rule=first.rule, place=first.place, saving_s=saving_s, sure=first.sure)
+    return RunVerdict(sentence=_sentence(job, patterns[0], findings, mean), limit=limit, loss=loss)
 
 
-def _sentence(job: Job, most: Pattern, first: JobFinding | None, mean: JobReport) -> str:
+def _sentence(job: Job, most: Pattern, findings: Sequence[JobFinding], mean: JobReport) -> str:
     waits = sentence_of(job, most)
-    if first is None:
-        return f"{waits} {_of_typical(job, mean.typical) if most.kind == NOTHING else _of_mean(job, mean)}".rstrip()
-    late = tuple(job.ranks[place] for place in most.late)
-    if first.is_about_ranks or (late and first.ranks == late):
+    if not findings:
+        return " ".join(part for part in (waits, _of_mean(job, mean), _nothing(job)) if part)
+    first, late = findings[0], tuple(job.ranks[place] for place in most.late)
+    if first.is_about_ranks or (late and first.ranks == late and not first.trades):
         return f"{waits} {_saved(job, first)}".rstrip()
     within = waits if most.kind == NOTHING else f"Within communication, {waits[:1].lower()}{waits[1:]}"
-    return f"{_of_mean(job, mean)} {_fix(job, first)} {within}".lstrip()
+    return f"{_of_mean(job, mean)} {_fix(job, findings)} {within}".lstrip()
 
 
 def _saved(job: Job, first: JobFinding) -> str:
@@ -69,20 +66,22 @@ def _saved(job: Job, first: JobFinding) -> str:
         return ""
     begin = f"{saved[:1].upper()}{saved[1:]}"
     if asks(first.fix):
-        return f"{begin} {AT_STAKE} ({_where(job, first)}; {_sure(first)})."
+        return f"{begin} {AT_STAKE} ({_where(job, first)}; {first.sure})."
     return f"{begin} can be saved ({_where(job, first)}; {_known(job, first)})."
 
 
-def _fix(job: Job, first: JobFinding) -> str:
+def _fix(job: Job, findings: Sequence[JobFinding]) -> str:
     """The first fix: what it is about, where, and what it saves; of a question what is at stake."""
+    first = findings[0]
     saved = _part(job, first)
     if not saved:
         told = "what it saves could not be predicted"
     elif asks(first.fix):
-        told = f"{saved} {AT_STAKE} ({_sure(first)})"
+        told = f"{saved} {AT_STAKE} ({first.sure})"
     else:
         told = f"saves {saved} ({_known(job, first)})"
-    return f"{first_words(first.fix, _sure(first))}: {find(first.rule).title} ({_where(job, first)}); {told}."
+    of_any = job.summaries[0].report
+    return f"{first_words(first, findings)}: {about(of_any, first)} ({_where(job, first)}); {told}."
 
 
 def _part(job: Job, first: JobFinding) -> str:
@@ -90,11 +89,7 @@ def _part(job: Job, first: JobFinding) -> str:
 
 
 def _known(job: Job, first: JobFinding) -> str:
-    return result_words(first.saving, job.step_s, _sure(first))
-
-
-def _sure(first: JobFinding) -> str:
-    return how_known(first.confidence, first.saving)
+    return result_words(first.saving, job.step_s, first.sure)
 
 
 def _where(job: Job, first: JobFinding) -> str:
@@ -111,9 +106,9 @@ def _of_mean(job: Job, mean: JobReport) -> str:
     return f"{told}, mean of {counted(len(job), 'rank')}." if told else ""
 
 
-def _of_typical(job: Job, typical: int | None) -> str:
-    """What the rank says that can stand for the others."""
-    if typical is None:
-        return ""
-    verdict = job.summaries[job.ranks.index(typical)].report.verdict
-    return f"Rank {typical}, which is typical: {verdict.sentence}" if verdict is not None else ""
+def _nothing(job: Job) -> str:
+    """That no fix is worth it, or why nobody can say so."""
+    unknown = job.replay.distrust
+    if unknown is None and all(one.reach is None for one in job.summaries):
+        unknown = job.summaries[0].reach_reason
+    return f"No saving can be predicted: {unknown}." if unknown else "No known fix saves 1 % of the step."

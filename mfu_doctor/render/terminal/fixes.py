@@ -10,7 +10,7 @@ from mfu_doctor.render.terminal.screen import Block, Line, line
 from mfu_doctor.render.words import labels, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.change import change_rows
-from mfu_doctor.render.words.text import cells, pad, shorten, whole_parts, wrap
+from mfu_doctor.render.words.text import cells, pad, shorten, whole_clauses, whole_parts, wrap
 from mfu_doctor.render.words.trial import of_program, tried_for
 from mfu_doctor.result.findings import GUESSED, WITHHELD, Diagnosis
 from mfu_doctor.result.findings import SURE as MARKS
@@ -153,8 +153,9 @@ def _finding(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
     left = whole if is_short else name
     rows: list[Line] = [line(_columns(left, wording.saving(report, found), wording.sure(found), look), "number")]
     room = look.width - len(TEXT)
-    told = "; ".join(text for text in (*below, "" if is_short else found.summary) if text)
-    about = [line(TEXT + t) for t in wrap(told, room, lines=look.at_most(1 if look.tight > 1 else 2))]
+    told = "; ".join(text for text in (*below, "" if is_short or _is_told(report, found) else found.summary) if text)
+    most = look.at_most(1 if look.tight > 1 else 2)
+    about = [line(TEXT + t) for t in wrap(told if most is None else whole_clauses(told, room, most), room, lines=most)]
     change = [line(TEXT + row, "code") for row in _change(found, room, None if look.verbose else MOST_CODE)]
     # What is wrong in a job is told in the sentence above already: who is late and why, or what limits each rank.
     rows += [*change, *about] if labels.is_job(report) else [*about, *change]
@@ -172,6 +173,12 @@ def _finding(report: Report, index: int, found: Diagnosis, look: Look) -> Block:
             for row in evidence(found)
         ]
     return Block(tuple(rows), tuple(extra), urgency=1, hint=False)
+
+
+def _is_told(report: Report, found: Diagnosis) -> bool:
+    """Whether the first sentence of a job has said it: who is late, and why."""
+    said = report.verdict.sentence if report.verdict is not None and labels.is_job(report) else ""
+    return bool(found.summary) and found.summary in said
 
 
 def _change(found: Diagnosis, room: int, lines: int | None) -> list[str]:

@@ -11,13 +11,14 @@ from mfu_doctor.render.terminal.panels import INDENT, Look, as_many, labelled
 from mfu_doctor.render.terminal.screen import Block, Line, line
 from mfu_doctor.render.words import job as words
 from mfu_doctor.render.words import wording
-from mfu_doctor.render.words.text import cells, pad, shorten, wrap
+from mfu_doctor.render.words.text import cells, pad, shorten, whole_parts, wrap
 from mfu_doctor.result.job import NOTHING, Blame, JobReport
 from mfu_doctor.result.job_as_run import as_run
 
 BLAMES, ROWS, RANKS = 2, 4, 3  # on the first screen
 MOST_RANKS = 64  # with -v: more are counted
 WHO = 30  # columns of who is late
+_TOLD = 10  # thousandths of the step: what has less of it is not told in a line
 
 
 def header(job: JobReport, look: Look) -> Block:
@@ -60,9 +61,14 @@ def number(job: JobReport, look: Look) -> Block:
     label, text = words.headline(job)
     step_label, step_text = wording.step_time(run, brief=not look.verbose)
     rows = [(label, text), (step_label, step_text), ("ranks wait", words.waiting(job, brief=not look.verbose))]
-    shares = [f"{row.label} {quantities.share(row.tenths, 1000)}" for row in wording.buckets(run)]
+    split = sorted((row for row in wording.buckets(run) if row.tenths >= _TOLD), key=lambda row: -row.tenths)
+    shares = [f"{row.label} {quantities.share(row.tenths, 1000)}" for row in split]
     rows += [("mean rank", ", ".join(shares))] if shares and not look.verbose else []
-    told = [(name, wrap(value, room, lines=look.at_most(1 if look.tight > 1 else 2))) for name, value in rows]
+    most = look.at_most(1 if look.tight > 1 else 3)
+    told = [
+        (name, wrap(value if most is None else whole_parts(value, room, most), room, lines=most))
+        for name, value in rows
+    ]
     return Block(tuple(labelled(told, max(len(name) for name, _ in rows) + 2)), gap=True)
 
 

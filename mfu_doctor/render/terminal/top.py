@@ -12,6 +12,7 @@ MOST = 3  # caveats that stand first; the rest stands with the cautions
 LINES = 2  # of each on the first screen; one alone may take one more
 VERDICT_LINES, LEAST_LINES = 6, 3  # all other sentences are cut before this one
 _OF_FIXES = 2  # see `Look.tight`
+_NEVER_LEFT_OUT = 2  # sentences of the verdict
 
 
 def caveats(report: Report, look: Look) -> list[Block]:
@@ -38,6 +39,14 @@ def verdict(report: Report, look: Look) -> list[Block]:
     """What limits the run, and what to do first."""
     if report.verdict is None:
         return []
-    lines = look.at_most(LEAST_LINES if look.tight > _OF_FIXES else VERDICT_LINES)
-    rows = wrap(report.verdict.sentence, look.width - len(INDENT), lines=lines)
+    lines, room = look.at_most(LEAST_LINES if look.tight > _OF_FIXES else VERDICT_LINES), look.width - len(INDENT)
+    rows = wrap(_whole_sentences(report.verdict.sentence, room, lines), room, lines=lines)
     return [Block(tuple(line(INDENT + row, "head") for row in rows))]
+
+
+def _whole_sentences(text: str, room: int, lines: int | None) -> str:
+    """The first sentences that fit in so many lines; what limits a run and what to do first, whether they fit or not."""
+    told = text
+    while lines is not None and len(wrap(told, room)) > lines and told.count(". ") >= _NEVER_LEFT_OUT:
+        told = f"{told.rstrip('.').rpartition('. ')[0]}."
+    return told

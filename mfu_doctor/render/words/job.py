@@ -33,7 +33,8 @@ def headline(job: JobReport) -> tuple[str, str]:
     low, high = job.mfu_low, job.mfu_high
     span = "" if low is None or high is None else quantities.percent_range(low, high, 3)
     told = [f"mean of {quantities.counted(len(job.ranks), 'rank')}", *([span] if "-" in span else [])]
-    return f"MFU {quantities.percent(job.mfu)}", ", ".join(told)
+    measured = "; * of a peak measured here" if job.peak_measured else ""
+    return f"MFU{'*' * job.peak_measured} {quantities.percent(job.mfu)}", ", ".join(told) + measured
 
 
 def size_of_job(job: JobReport) -> str:
@@ -43,18 +44,21 @@ def size_of_job(job: JobReport) -> str:
 
 
 def waiting(job: JobReport, *, brief: bool = False) -> str:
-    """How much ranks wait for each other, on average; why that is not known. `brief`: without what of it delays the device."""
+    """How much ranks wait for each other, on average; why that is not known. `brief`: without what of it delays the device.
+
+    A step in which ranks wait for each other by turns is longer by less than they wait.
+    """
     step = job.step_time_s.stated if job.step_time_s is not None else job.breakdown.step_s
     if job.wait_s is None:
         return f"not known: {job.matching.note or 'no collective could be matched'}"
     wait = f"{quantities.duration(job.wait_s)} of a step ({quantities.share(job.wait_s, step)})"
     without = next((what for what in job.what_ifs if what.name == NO_SKEW), None)
-    gain = (
-        f", of which {quantities.duration(without.saving_s, 2)} can be gained" if _is_less(without, job.wait_s) else ""
+    longer = (
+        f"; the step is {quantities.duration(without.saving_s, 2)} longer for that" if _is_less(without, job.wait_s) else ""
     )
-    text = f"{wait}{gain}; mean over all ranks, late ones too"
+    text = f"{wait}, mean of all ranks{longer}"
     if job.exposed_wait_s is not None and not brief:
-        text += f"; {quantities.duration(job.exposed_wait_s)} of it with nothing else on the device"
+        text += f"; {quantities.duration(job.exposed_wait_s)} of the waiting with nothing else on the device"
     return text
 
 

@@ -34,6 +34,7 @@ _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _COMMANDS = re.compile(r"(?<!\S)::|##\[")
 # The last name before a template's arguments, behind a return type and namespaces.
 _OWN_NAME = re.compile(r"(?:void )?(?:\w+::|\(anonymous namespace\)::)*([A-Za-z_]\w*)(?=<)")
+_CLAUSE_ENDS = re.compile(r"[;,] | \(| and ")
 _ARGUMENTS = re.compile(r"\([^()]*\)$")
 _ASCII = {
     "\N{MICRO SIGN}": "u",
@@ -170,6 +171,15 @@ def whole_parts(text: str, width: int, lines: int) -> str:
             return fits
         text = text.partition("; ")[0]
     return text
+
+
+def whole_clauses(text: str, width: int, lines: int) -> str:
+    """The begin of a sentence that fits in so many lines, up to where a part of it ends and no bracket is open; else all."""
+    if len(wrap(text, width)) <= lines:
+        return text
+    ends = sorted((match.start() for match in _CLAUSE_ENDS.finditer(text)), reverse=True)
+    kept = (text[:end] for end in ends if text[:end].count("(") == text[:end].count(")"))
+    return next((told for told in kept if len(wrap(told, width)) <= lines), text)
 
 
 def each_text(value: Any, change: Callable[[str], str]) -> Any:

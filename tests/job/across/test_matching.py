@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.matching import BY_NUMBER, BY_ORDER, BY_PAIR
+from mfu_doctor.job.join.join import join
 from mfu_doctor.job.summary import RankSummary
 from tests.job.drawing import DrawnJob
 
@@ -89,7 +90,7 @@ def test_collectives_of_other_kinds_are_not_the_same() -> None:
     other = replace(one, collectives=replace(one.collectives, kind=("allgather", *one.collectives.kind[1:])))
     job = Job((zero, other))
     assert len(job.matched) == 9
-    assert job.matched.unmatched == {"the ranks do not agree on what it is": 2}
+    assert job.matched.unmatched == {"the ranks do not agree on the kind": 2}
 
 
 def test_sends_are_matched_with_receives_between_the_same_ranks() -> None:
@@ -106,6 +107,19 @@ def test_sends_are_matched_with_receives_between_the_same_ranks() -> None:
     assert {(1, 2), (2, 1)} in members(job)
 
 
+def test_a_rank_that_was_recorded_without_sizes_is_matched_all_the_same() -> None:
+    """Shapes of one rank could not be used, so none of ten collectives was the same on both."""
+    drawn = DrawnJob(2, numbered=False)
+    for _ in range(5):
+        drawn.step()
+        drawn.work({0: 100, 1: 400})
+        drawn.collective(10, size={0: 1 << 20, 1: -1})
+    summaries = drawn.summaries()
+    assert len(Job(tuple(summaries)).matched) == 5
+    (row,) = join(summaries, source="runs/7").collectives
+    assert (row.size_bytes, row.count) == (1 << 20, 1)
+
+
 def test_what_was_sent_to_a_rank_that_is_not_there_is_counted() -> None:
     drawn = DrawnJob(3)
     drawn.step()
@@ -114,7 +128,7 @@ def test_what_was_sent_to_a_rank_that_is_not_there_is_counted() -> None:
     zero, one, _ = drawn.summaries()
     job = Job((zero, one))
     assert len(job.matched) == 1
-    assert job.matched.unmatched == {"the rank at its other end was not read": 1}
+    assert job.matched.unmatched == {"the rank at the other end was not read": 1}
 
 
 def test_groups_of_the_same_name_and_other_ranks_are_apart() -> None:

@@ -16,6 +16,7 @@ from mfu_doctor.render import render
 from mfu_doctor.render.words.job import left_out
 from mfu_doctor.result.findings import FAILED, Diagnosis, Saving
 from mfu_doctor.result.job import JobReport
+from mfu_doctor.result.job_as_run import as_run
 from mfu_doctor.result.run import DeviceInfo
 from mfu_doctor.result.step import Breakdown, CodeLine
 from mfu_doctor.rules.catalogue import JOB_RULES
@@ -254,7 +255,8 @@ def test_a_fix_that_another_one_covers_is_an_overlap_of_the_jobs_plan() -> None:
         own = replace(one.report, diagnoses=found)
         both.append(replace(one, report=own, reach=plain_reach(one), mended=mended))
     report = join(both, source="runs/7")
-    assert all(one.summary.endswith("here (on rank 0)") for one in report.findings)  # the figures of one of four
+    assert all(one.told_of == 0 for one in report.findings)  # the figures of one of four
+    assert any("On all ranks, here rank 0: " in one.summary for one in as_run(report).failed)
     (step,), (overlap,) = report.plan.steps, report.plan.overlaps
     assert {step.rule, overlap.rule} == set(names)
     assert overlap.covered_by == step.rule
