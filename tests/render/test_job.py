@@ -162,7 +162,9 @@ def test_the_page_in_a_browser(ranks: int, width: int, browser: Browser, tmp_pat
 def test_waiting_says_what_of_it_can_be_gained() -> None:
     """Ranks that wait less for each other may wait as much for what comes next."""
     told = replace(job(), wait_s=0.04, what_ifs=(WhatIf(name=NO_SKEW, step_s=0.36, saving_s=0.002),))
-    assert words.waiting(told).startswith("40.0 ms of a step (9.7 %), mean of all ranks; the step is 2.0 ms longer for that")
+    assert words.waiting(told).startswith(
+        "40.0 ms of a step (9.7 %), mean of all ranks; the step is 2.0 ms longer for that"
+    )
     assert "longer" not in words.waiting(replace(told, what_ifs=()))
     all_of_it = replace(told, what_ifs=(WhatIf(name=NO_SKEW, step_s=0.33, saving_s=0.039),))
     assert "longer" not in words.waiting(all_of_it)

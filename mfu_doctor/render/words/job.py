@@ -54,7 +54,9 @@ def waiting(job: JobReport, *, brief: bool = False) -> str:
     wait = f"{quantities.duration(job.wait_s)} of a step ({quantities.share(job.wait_s, step)})"
     without = next((what for what in job.what_ifs if what.name == NO_SKEW), None)
     longer = (
-        f"; the step is {quantities.duration(without.saving_s, 2)} longer for that" if _is_less(without, job.wait_s) else ""
+        f"; the step is {quantities.duration(without.saving_s, 2)} longer for that"
+        if _is_less(without, job.wait_s)
+        else ""
     )
     text = f"{wait}, mean of all ranks{longer}"
     if job.exposed_wait_s is not None and not brief:
