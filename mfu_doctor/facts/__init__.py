@@ -114,6 +114,7 @@ class PrecisionFacts(Struct, frozen=True, kw_only=True):
     anomaly_mode: bool | None = None
     inference_mode: bool | None = None
     default_dtype: str | None = None  # of tensors that a program makes without naming one
+    dispatch_modes: tuple[str, ...] | None = None  # classes of the modes in Python that operators pass, outermost first
 
 
 class CompileFacts(Struct, frozen=True, kw_only=True):

@@ -37,6 +37,20 @@ def test_without_a_reading_the_settings_in_force_are_told() -> None:
     assert StepSettings().threads is None
 
 
+def test_a_mode_around_a_part_of_the_step_is_named() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    settings = StepSettings()
+    for _ in range(2):
+        with FlopCounterMode(display=False):
+            settings.note("forward")
+        settings.note("backward")
+    assert settings.precision(None).dispatch_modes == ("torch.utils.flop_counter._FlopCounterMode",)
+    settings = StepSettings()
+    settings.note("backward")
+    assert settings.precision(None).dispatch_modes == ()
+
+
 def test_threads_are_those_inside_of_steps() -> None:
     settings, before = StepSettings(), torch.get_num_threads()
     torch.set_num_threads(before + 1)

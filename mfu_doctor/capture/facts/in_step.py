@@ -7,6 +7,7 @@ begins. What most readings say is what holds: a setting that is changed for a fe
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct, field
@@ -43,6 +44,7 @@ class StepSettings(Struct):
         if usual is None:
             return precision(autocast_dtype)
         facts = PrecisionFacts(**dict(zip(PrecisionFacts.__struct_fields__, usual, strict=False)))
+        facts = replace(facts, dispatch_modes=self._dispatch_modes() or facts.dispatch_modes)
         return facts if autocast_dtype is None else replace(facts, autocast_dtype=autocast_dtype)
 
     @property
@@ -51,8 +53,18 @@ class StepSettings(Struct):
         usual = self._usual()
         return None if usual is None else int(usual[-1])
 
+    def _dispatch_modes(self) -> tuple[str, ...]:
+        """A mode may be around the forward or around the backward pass alone."""
+        at = PrecisionFacts.__struct_fields__.index("dispatch_modes")
+        usual = [_most_common([reading[at] for reading in readings]) for readings in self._seen.values()]
+        return max((modes for modes in usual if modes), key=len, default=())
+
     def _usual(self) -> tuple[Any, ...] | None:
         readings = next((self._seen[moment] for moment in _BEST_FIRST if moment in self._seen), None)
         if readings is None:
             return None
-        return tuple(Counter(column).most_common(1)[0][0] for column in zip(*readings, strict=True))
+        return tuple(map(_most_common, zip(*readings, strict=True)))
+
+
+def _most_common(column: Iterable[Any]) -> Any:
+    return Counter(column).most_common(1)[0][0]

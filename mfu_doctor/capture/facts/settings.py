@@ -88,7 +88,15 @@ def precision(autocast_dtype: str | None) -> PrecisionFacts:
         anomaly_mode=_asked(torch.is_anomaly_enabled),
         inference_mode=_asked(torch.is_inference_mode_enabled),
         default_dtype=_asked(lambda: short(torch.get_default_dtype())),
+        dispatch_modes=_asked(_dispatch_modes),
     )
+
+
+def _dispatch_modes() -> tuple[str, ...]:
+    from torch.utils import _python_dispatch as dispatch
+
+    kinds = [type(mode) for mode in dispatch._get_current_dispatch_mode_stack()]  # noqa: SLF001 - no public name exists
+    return tuple(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds)
 
 
 def autocast_now() -> str | None:

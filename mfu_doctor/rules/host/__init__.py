@@ -6,6 +6,7 @@ from mfu_doctor.rules.host.anomaly_mode import anomaly_mode
 from mfu_doctor.rules.host.crowded_cores import crowded_cores
 from mfu_doctor.rules.host.device_sync import device_sync
 from mfu_doctor.rules.host.diagnostics_in_step import diagnostics_in_step
+from mfu_doctor.rules.host.dispatch_mode import dispatch_mode
 from mfu_doctor.rules.host.few_threads import few_threads
 from mfu_doctor.rules.host.gc_pause import gc_pause
 from mfu_doctor.rules.host.growing_step import growing_step
@@ -38,5 +39,6 @@ RULES: tuple[Rule, ...] = (
     few_threads,
     crowded_cores,
     anomaly_mode,
+    dispatch_mode,
     diagnostics_in_step,
 )
