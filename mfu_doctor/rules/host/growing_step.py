@@ -21,8 +21,9 @@ How to fix
     Detach what is passed from step to step. Keep the latest N entries: collections.deque(maxlen=N). Append to files.
 
 When it is wrong
-    The rule is wrong if the work itself grows on purpose: longer sequences, larger images, a memory that has to fill. On a GPU
-    the line can be the one that waits for what grows.
+    The rule is wrong if the work itself grows on purpose: longer sequences, larger images, a memory that has to fill. Then
+    forward grows as backward does, and the finding is not recommended; a graph that is never cut makes backward alone longer. On
+    a GPU the line can be the one that waits for what grows.
 
 References
     https://pytorch.org/docs/stable/notes/faq.html#my-model-reports-cuda-runtime-error-2-out-of-memory (history across the loop)
@@ -30,6 +31,8 @@ References
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.growth import Growth
@@ -40,11 +43,16 @@ from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 GROWS = "steps grow"  # begins the reason where it is not known which line does
 _LEAST_STEP = 0.05  # of a step that nothing but this line takes, a sampler sees no more
 _SHOWN = 3  # lines in the evidence
+# Larger inputs lengthen forward and backward in proportion, within this factor.
+_ALIKE = 0.5
+_FORWARD = 0.2  # of backward's time at first: forward takes a third to a half of it, what only adds up losses far less
+_BACKWARD = "backward"
 _METRICS = ("torchmetrics", "sklearn", "scipy", "ignite", "torcheval", "evaluate")
 _WRITERS = ("matplotlib", "PIL", "json", "pickle", "csv", "pandas", "wandb", "mlflow", "pyarrow", "h5py")
 _METRIC = "compute it when the epoch ends, every 100 steps, or over the latest samples only"
 _WRITE = "write only what is new, or every 100 steps"
 _GRAPH = "the graph behind it grows: detach what is kept from step to step, and keep loss.item() in place of losses"
+_LARGER = "forward grows as backward does, as with longer sequences or a memory that fills: else cut what is kept"
 _ELSE = "keep what it works on at one size (collections.deque(maxlen=N)), or do it every 100 steps"
 
 
@@ -90,6 +98,7 @@ def growing_step(run: Run) -> Outcome:
         ),
         confidence="measured" if run.is_cpu else "hint",
         place=None if inside else top.place,
+        withhold=_LARGER if _is_larger_work(growth.lines) else None,
         throughput_gain=1.0 / (1.0 - gained) - 1.0,
         outside_share=gained,
     )
@@ -100,6 +109,23 @@ def _saved_s(growth: Growth, top: LineTime) -> float:
     if not _leaves(top):
         return growth.excess_s
     return growth.mean_s - max(growth.without_s(top), _LEAST_STEP * growth.mean_s)
+
+
+def _is_larger_work(lines: Iterable[LineTime]) -> bool:
+    """Whether forward and backward grow in proportion: what they are given is larger, and no graph is longer."""
+    known = [line for line in lines if not _leaves(line) and line.library not in _WRITERS]
+    back = [line for line in known if line.function == _BACKWARD]
+    rest = [line for line in known if line.function != _BACKWARD]
+    (short, long), (before, after) = _times(back), _times(rest)
+    if not short or before < _FORWARD * short or long - short < _ALIKE * (after - before):
+        return False
+    return after / before - 1 >= _ALIKE * (long / short - 1)
+
+
+def _times(lines: Iterable[LineTime]) -> tuple[float, float]:
+    """Seconds of these lines in the short steps, and in the long ones."""
+    known = tuple(lines)
+    return sum(line.short_s for line in known), sum(line.long_s for line in known)
 
 
 def _leaves(line: LineTime) -> bool:
@@ -115,7 +141,7 @@ def _called(line: LineTime) -> str:
 
 
 def _remedy(line: LineTime) -> str:
-    if line.function == "backward":
+    if line.function == _BACKWARD:
         return _GRAPH
     if _leaves(line):
         return _METRIC

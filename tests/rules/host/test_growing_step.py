@@ -76,6 +76,21 @@ def test_a_graph_that_is_never_cut_grows_in_backward() -> None:
     assert "detach what is kept from step to step" in found(growing_step, growing(MODEL, GRAPH)).fix
 
 
+def test_longer_sequences_lengthen_forward_and_backward_alike_and_are_not_advised_against() -> None:
+    forward = LineTime(place="model.py:30", function="linear", library="torch", short_s=0.011, long_s=0.042)
+    update = LineTime(place="train.py:8", function="step", library="torch", short_s=0.004, long_s=0.004)
+    longer = growing(forward, replace(GRAPH, short_s=0.022, long_s=0.084), update)
+    assert "as with longer sequences" in (found(growing_step, longer).withhold or "")
+    assert not diagnose_run(longer).report.failed
+
+
+def test_adding_up_losses_whose_graph_grows_is_no_forward_pass() -> None:
+    added = LineTime(place="train.py:6", function="stack", library="torch", short_s=0.0005, long_s=0.004)
+    assert found(growing_step, growing(MODEL, added, GRAPH)).withhold is None
+    listed = replace(added, short_s=0.010, long_s=0.160)  # a list of the program, searched: most of the growth
+    assert found(growing_step, growing(MODEL, listed, replace(GRAPH, long_s=0.030))).withhold is None
+
+
 def test_a_growing_step_comes_before_what_the_recorded_steps_show() -> None:
     """The other prices are of a young step: they are not stretched to what the step takes later."""
     report = diagnose_run(growing(MODEL, METRIC, fetch=6_000)).report
