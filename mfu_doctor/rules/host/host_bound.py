@@ -210,15 +210,16 @@ def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
     awake = gaps.awake
     least = CPU_EXCESS_SHARE * steady.step_ns
     middling = long_gaps(run, steady, host, python, 0.0)
+    told, is_much = None, idle >= CPU_DISPATCH_SHARE * steady.step_ns
     if gaps.excess_ns * awake >= least:
         same_line = at_one_line(run, gaps.pauses & steady.host, middling.pauses & steady.host)
-        return _python(run, steady, middling if same_line else gaps, idle)
-    if gaps.excess_ns >= least and awake < _AWAKE:
+        told = _python(run, steady, middling if same_line else gaps, idle)
+    elif gaps.excess_ns >= least and awake < _AWAKE:
         return _asleep(run, steady, gaps)
-    if idle < CPU_DISPATCH_SHARE * steady.step_ns:
-        return None
-    if middling.excess_ns * middling.awake >= _MOSTLY_PYTHON * idle:
-        return _python(run, steady, middling, idle)
+    elif is_much and middling.excess_ns * middling.awake >= _MOSTLY_PYTHON * idle:
+        told = _python(run, steady, middling, idle)
+    if told is not None or not is_much:
+        return told
     compiled = (ScaleHost(host.dispatch & python, _COMPILED_DISPATCH),)
     return Finding(
         summary=f"Dispatching {number(host.operations)} operators takes {share(idle, steady.step_ns)} of the step",
@@ -238,8 +239,8 @@ def _python(run: Run, steady: Steady, gaps: LongGaps, idle: float) -> Finding | 
     """Long gaps in which Python runs. A line takes its gaps with it; with no line, time off the CPU may be anybody's."""
     pauses, length = gaps.pauses, gaps.pauses.lengths
     spot = run.python_at(pauses & steady.host)
-    if spot is None and run.facts is not None and idle < CPU_DISPATCH_SHARE * steady.step_ns:
-        return None  # samples of the stack name no line that has most of it
+    if spot is None and run.facts is not None and gaps.excess_ns * gaps.awake < CPU_DISPATCH_SHARE * steady.step_ns:
+        return None  # samples of the stack name no line that has most of it: what is beside dispatch is that of any program
     excess = np.maximum(length - gaps.typical_ns, 0)
     sure, likely = (1.0, 1.0) if spot else (0.5, gaps.awake)
     low, mid = _keep(pauses, length - excess * gaps.awake * sure), _keep(pauses, length - excess * likely)

@@ -190,6 +190,10 @@ def test_a_little_python_of_which_no_line_has_most_is_that_of_any_program() -> N
     drawn = loop(10, 0, 400, pause=500, device=False)
     silent(host_bound, run_of(drawn, frames=()))
     assert found(host_bound, run_of(drawn)).place is None  # nobody looked
+    dispatched = loop(
+        100, 0, 20, between=20, pause=300, device=False
+    )  # half of the step is dispatch, a line moves none of it
+    assert found(host_bound, run_of(dispatched, frames=())).summary.startswith("Dispatching 100 operators")
     assert found(host_bound, run_of(loop(10, 0, 400, pause=2_000, device=False), frames=())).place is None
 
 
