@@ -19,7 +19,8 @@ How to fix
     Checkpoint every other block, or only attention. Keep more activations until the memory is used.
 
 When it is wrong
-    The rule is wrong if the larger batch that checkpointing allows is worth more than the saved time.
+    The rule is wrong if the larger batch that checkpointing allows is worth more than the saved time. An autograd.Function of the
+    program that differentiates inside of its backward (the adjoint method, reversible layers) is no checkpoint and not judged.
 
 References
     Chen et al., Training deep nets with sublinear memory cost, 2016; Korthikanti et al., selective recomputation, MLSys
@@ -28,13 +29,15 @@ References
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from mfu_doctor.analysis.evidence.attribution import device_ns, first_place, scaled, without_host, work_in
 from mfu_doctor.analysis.evidence.backward import node_calls
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, Steady, steady_of
-from mfu_doctor.analysis.names.autograd import NODE
-from mfu_doctor.analysis.names.vocabulary import ids_matching
+from mfu_doctor.analysis.names.autograd import FORMULA_NODE, NODE
+from mfu_doctor.analysis.names.vocabulary import ids_matching, rows_matching
 from mfu_doctor.analysis.replay.edits import Change, Edit
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.utilization.counted_ops import RECOMPUTE
@@ -53,6 +56,7 @@ RESERVE = 0.10
 _FITTING = (0.75, 1.0, 1.0)
 _DROPPED = (0.25, 0.5, 1.0)
 _SPARE = 2.0  # their longer lifetime keeps other tensors as well, so they must fit this many times
+_CHECKPOINT = re.compile("checkpoint", re.IGNORECASE)  # of torch, and of libraries with one of their own
 _KNOWN = 0.8  # share of the recomputation's time whose traffic must be known to say how large the activations are
 
 
@@ -115,6 +119,8 @@ def _recomputing(run: Run) -> Intervals:
     ops, events = run.flops.ops, run.trace.events
     top = ops.row[ops.phase == RECOMPUTE].astype(np.int64)
     node = _node_of(run, top)
+    methods = _own_methods(run, distinct(node[node >= 0]))
+    top, node = top[~np.isin(node, methods)], node[~np.isin(node, methods)]
     nodes = distinct(node[node >= 0])
     host = run.trace.rows(Category.CPU_OP)
     forward = host[(events.sequence[host] >= 0) & np.isin(run.ops.parent[host], nodes)]
@@ -136,6 +142,16 @@ def _node_of(run: Run, rows: Rows) -> Rows:
     while (climbing := (up >= 0) & ~named[up]).any():
         up[climbing] = run.ops.parent[up[climbing]]
     return up
+
+
+def _own_methods(run: Run, nodes: Rows) -> Rows:
+    """Those of these nodes that differentiate within themselves and are no checkpoint's: an adjoint, a reversible layer.
+
+    A checkpoint that is not reentrant computes again in whatever node needs it first, and differentiates outside of it.
+    """
+    known = np.concatenate([rows_matching(run.trace, pattern, nodes) for pattern in (FORMULA_NODE, _CHECKPOINT)])
+    calls = node_calls(run, run.trace.rows(Category.CPU_OP))
+    return np.intersect1d(without(nodes, known), _node_of(run, calls))
 
 
 def _free_share(run: Run) -> float | None:

@@ -11,23 +11,22 @@ from tests.rules.judging import close, found, price_us, run_of, silent
 from tests.timeline import Timeline
 
 
-def checkpointed(again: bool) -> Timeline:
+def checkpointed(again: bool, function: str = "CheckpointFunction") -> Timeline:
     told: dict[str, Any] = {"dims": [[1024, 1024], [1024, 1024]], "types": ["float", "float"]}
 
     def body(drawn: Timeline) -> None:
         drawn.op("aten::mm", kernel=1_000, kernel_name=TENSOR, **told)
-        with (
-            drawn.span("autograd::engine::evaluate_function: CheckpointFunctionBackward", "cpu_op"),
-            drawn.span("CheckpointFunctionBackward", "cpu_op"),
-        ):
-            if again:  # it records for autograd again, so it carries a sequence number
-                drawn.op("aten::mm", kernel=1_000, kernel_name=TENSOR, sequence=7, **told)
-            with (
-                drawn.span("autograd::engine::evaluate_function: MmBackward0", "cpu_op"),
-                drawn.span("MmBackward0", "cpu_op"),
-            ):
-                drawn.op("aten::mm", kernel=1_000, kernel_name=TENSOR, **told)
-                drawn.op("aten::mm", kernel=1_000, kernel_name=TENSOR, **told)
+        with drawn.span(f"autograd::engine::evaluate_function: {function}Backward", "cpu_op"):
+            drawn.python(1)
+            with drawn.span(f"{function}Backward", "cpu_op"):
+                if again:  # it records for autograd again, so it carries a sequence number
+                    drawn.op("aten::mm", kernel=1_000, kernel_name=TENSOR, sequence=7, **told)
+                with drawn.span("autograd::engine::evaluate_function: MmBackward0", "cpu_op"):
+                    drawn.python(1)
+                    with drawn.span("MmBackward0", "cpu_op"):
+                        drawn.op("aten::mm", kernel=1_000, kernel_name=TENSOR, **told)
+                        drawn.op("aten::mm", kernel=1_000, kernel_name=TENSOR, **told)
+                drawn.python(1)
 
     return steps(body)
 
@@ -43,6 +42,13 @@ def test_recomputation_is_priced_and_withheld_where_memory_is_full() -> None:
     )
     assert full.withhold is not None
     silent(needless_recompute, run_of(checkpointed(False), memory=free))
+
+
+def test_a_method_that_differentiates_in_its_own_backward_is_no_checkpoint() -> None:
+    """A neural ODE with the adjoint method was told to checkpoint no blocks, and to save most of its step."""
+    free = MemoryFacts(total_bytes=100, reserved_peak_bytes=40)
+    silent(needless_recompute, run_of(checkpointed(True, "Adjoint"), memory=free))
+    found(needless_recompute, run_of(checkpointed(True, "MyCheckpoint"), memory=free))
 
 
 def test_recomputation_goes_where_its_activations_are_known_to_fit() -> None:
