@@ -36,12 +36,13 @@ How the gain is predicted
     but not longer than all gaps inside the loop together.
 
 How to fix
-    Call the operators once for all rounds: stack the inputs and call the model or the loss on the batch, index with a tensor, use
-    Tensor.unfold or F.unfold for windows, or torch.vmap. Call backward once for the batch; for the gradient of each sample use
-    torch.func.vmap(torch.func.grad(...)). For graphs and segments of different sizes, use index_add_ or
-    scatter_reduce_ with the number of the group, torch.segment_reduce, or padding with a mask. For cells, call nn.LSTM, nn.GRU or
-    nn.RNN on the whole sequence. For networks of their own weights, keep the weights of all as one tensor (torch.stack, once, or
-    torch.func.stack_module_state), and multiply with torch.baddbmm, torch.einsum or torch.vmap.
+    Call the operators once for all rounds: stack the inputs and call the model or the loss on the batch, index with a tensor,
+    use Tensor.unfold or F.unfold for windows, or torch.vmap. Call backward once for the batch; for the gradient of each sample
+    use torch.func.vmap(torch.func.grad(...)); where each round goes on with its own gradient (MAML), torch.func.vmap of the
+    round. For graphs and segments of different sizes, use index_add_ or scatter_reduce_ with the number of the group,
+    torch.segment_reduce, or padding with a mask. For cells, call nn.LSTM, nn.GRU or nn.RNN on the whole sequence. For networks
+    of their own weights, keep the weights of all as one tensor (torch.stack, once, or torch.func.stack_module_state), and
+    multiply with torch.baddbmm, torch.einsum or torch.vmap.
 
 When it is wrong
     A trace does not always show whether a round needs the result of the one before. If it does, and no layer computes it, only
@@ -58,6 +59,7 @@ import re
 
 import numpy as np
 
+from mfu_doctor.analysis.evidence.backward import is_differentiated
 from mfu_doctor.analysis.evidence.batched_loops import batched
 from mfu_doctor.analysis.evidence.graphs import obstacle_to_compile
 from mfu_doctor.analysis.evidence.loop_kinds import SmallOps, is_uneven, small_ops, time_of
@@ -112,6 +114,10 @@ _WHOLE_BATCH = (
 _EACH_GRADIENT = (
     "grads = torch.func.vmap(torch.func.grad(loss_of), in_dims=(None, 0, 0))(params, xs, ys)  # of all samples"
 )
+_EACH_ADAPTED = (
+    "losses = torch.func.vmap(loss_of, in_dims=(None, 0, 0))(params, xs, ys)  # all rounds; loss_of takes its gradient by "
+    "torch.func.grad, and goes on with it"
+)
 _STACKED = (
     "h = torch.baddbmm(b, h, w)  # all networks: w[n, in, out], b[n, 1, out] are parameters, h[n, batch, in]; "
     "or torch.func.stack_module_state(nets) and torch.vmap"
@@ -138,12 +144,12 @@ def tensor_loop(run: Run) -> Outcome:
         return None
     longest = max(inside, key=lambda found: found.inside.total_ns)
     loop = longest.loop
-    fix = _fix(longest, uneven=_is_uneven(run, longest, inside))
+    fix = _fix(run, longest, uneven=_is_uneven(run, longest, inside))
     return Finding(
         summary=f"Loops of small operators take {steady.share(spent)} of the step on the CPU: one repeats "
         f"{_operators(loop)} {number(loop.rounds)} times",
         fix=fix,
-        detail=_question(longest, compiles=obstacle_to_compile(run) is None),
+        detail=_question(longest, compiles=obstacle_to_compile(run) is None, adapts=fix == _EACH_ADAPTED),
         decides=Ends(low="a quarter of the loop's time stays", high="one call reaches the full rates of the device"),
         change=batched(run, loops),
         evidence=_evidence(inside, steady, spent),
@@ -170,12 +176,14 @@ def _is_uneven(run: Run, longest: SmallOps, inside: list[SmallOps]) -> bool:
     return any(is_uneven(run, found.loop) for found in inside if found.loop.names == longest.loop.names)
 
 
-def _fix(found: SmallOps, *, uneven: bool) -> str:
+def _fix(run: Run, found: SmallOps, *, uneven: bool) -> str:
     if found.kind == "layers-per-part":
         return _PADDED if uneven else _LAYERS
     if found.kind == "networks":
         return _STACKED
     if found.kind == "backward-per-part":
+        if is_differentiated(run):  # rounds that go on with a gradient of their own: no one pass from a sum has them
+            return _EACH_ADAPTED
         return _EACH_GRADIENT if any(_CLIPS.match(name) for name in found.loop.names) else _WHOLE_BATCH
     if found.loop.masks:
         return _GROUPS
@@ -186,13 +194,15 @@ def _fix(found: SmallOps, *, uneven: bool) -> str:
     return next(fix for pattern, fix in table if re.search(pattern, names))
 
 
-def _question(found: SmallOps, *, compiles: bool) -> str:
+def _question(found: SmallOps, *, compiles: bool, adapts: bool) -> str:
     helps = "only torch.compile helps" if compiles else "nothing is advised"
     match found.kind:
         case "cells":
             return f"does a round use its own output as the next input? then it cannot be one layer, and {helps}"
         case "layers-per-part":
             return f"does a round need the result of the one before? the trace does not show it; then {helps}"
+        case "backward-per-part" if adapts:
+            return "each round takes a gradient of its own and goes on with it; no round needs the result of the one before"
         case "backward-per-part":
             unknown = "; if each has a network of its own, stack them: torch.func.stack_module_state(nets)"
             return (

@@ -42,13 +42,19 @@ def loop(names: tuple[str, ...], rounds: int = ROUNDS, *, device: bool = True, b
     return run_of(drawn)
 
 
-def node(drawn: Timeline, name: str, sequence: int | None = None, ops: tuple[tuple[str, int], ...] = FILL) -> None:
+def node(
+    drawn: Timeline,
+    name: str,
+    sequence: int | None = None,
+    ops: tuple[tuple[str, int], ...] = FILL,
+    recorded: int | None = None,
+) -> None:
     with drawn.span(f"autograd::engine::evaluate_function: {name}", "cpu_op", sequence=sequence):
         drawn.python(1)
         with drawn.span(name, "cpu_op", sequence=sequence):
             drawn.python(1)
             for op, us in ops:
-                drawn.op(op, host=us)
+                drawn.op(op, host=us, sequence=recorded)
 
 
 def recurrence(
@@ -486,13 +492,15 @@ def per_sample(
     taking: str = "aten::select",
     fetches: bool = False,
     clips: bool = False,
+    again: bool = False,
     rounds: int = 16,
     fresh: int = 0,
     parameters: int | None = None,
 ) -> Run:
     """Per step rounds of a forward of 60 us and a backward of 90, of which 30 add to the gradient of the weights.
 
-    In the first `fresh` rounds the weight has no gradient yet. The optimizer has so many `parameters`.
+    In the first `fresh` rounds the weight has no gradient yet. The optimizer has so many `parameters`. `again`: the round goes on
+    with its gradient, which is recorded for a second one.
     """
     drawn, number = Timeline(device=None), 0
     for _ in range(6):
@@ -506,7 +514,7 @@ def per_sample(
                 drawn.op("aten::cross_entropy_loss", host=20, sequence=number + 1)
                 drawn.op("aten::ones_like", host=5)
                 node(drawn, "NllLossBackward0", number + 1, (("aten::nll_loss_backward", 20),))
-                node(drawn, "AddmmBackward0", number, (("aten::mm", 40),))
+                node(drawn, "AddmmBackward0", number, (("aten::mm", 40),), recorded=number if again else None)
                 node(drawn, ACCUMULATE, ops=(("aten::detach" if i < fresh else "aten::add_", 30),))
                 if clips:
                     drawn.op("aten::linalg_vector_norm", host=10)
@@ -529,6 +537,13 @@ def test_a_backward_pass_for_each_sample_is_one_pass_for_all() -> None:
 
 def test_gradients_that_are_looked_at_one_by_one_are_computed_by_vmap() -> None:
     assert "torch.func.vmap(torch.func.grad" in found(tensor_loop, per_sample(clips=True)).fix
+
+
+def test_rounds_that_go_on_with_their_gradient_are_no_one_pass_for_a_batch() -> None:
+    """MAML was told to call the model and backward once for the batch: each task has an update of its own."""
+    finding = found(tensor_loop, per_sample(again=True))
+    assert finding.fix.startswith("losses = torch.func.vmap(loss_of")
+    assert "for the gradient of each sample" not in (finding.detail or "")
 
 
 def test_rounds_that_all_make_new_gradients_are_networks_and_no_samples() -> None:
