@@ -112,7 +112,7 @@ def _beside_the_steps(report: Report, top: Diagnosis, found: RunVerdict) -> RunV
         top: the finding about what is not steps.
         found: the verdict on the mean step, which has that part of the other work that lies in long steps.
     """
-    said, shares = _outside(top), found.sentence
+    said, shares = _outside(report, top), found.sentence
     if report.whole_run is None or not report.whole_run.other_work:
         return replace(found, sentence=f"{said}. In the steps: {shares[:1].lower()}{shares[1:]}.")
     usual = [row.split for row in report.steps if row.steady and not _is_long(report, row)]
@@ -192,12 +192,13 @@ def _recovered(report: Report, top: Diagnosis) -> str:
     return f"{begin}: {where}; saves {saved} ({result_words(top.saving, report.step_s, top.sure)})"
 
 
-def _outside(top: Diagnosis) -> str:
+def _outside(report: Report, top: Diagnosis) -> str:
     """What is not steps has most of the run: that limits it, and comes before what limits a step."""
     if top.throughput_gain is None:
         return top.summary
     gain = percent_range(top.throughput_gain, top.throughput_gain)
-    return f"{top.summary}. Fix first: this ({_where(top)}); {gain} more samples a second ({top.sure})"
+    begin = first_words(top, report.failed) if top.trades else "Fix first"
+    return f"{top.summary}. {begin}: this ({_where(top)}); {gain} more samples a second ({top.sure})"
 
 
 def about(report: Report, top: Advice) -> str:

@@ -25,7 +25,14 @@ _TAKES = re.compile(r"^aten::(index|index_select|gather|take)$")
 _STACKS = re.compile(r"^aten::stack$")
 _PART = re.compile(r"^aten::(select|slice|narrow)$")
 _WRITE = re.compile(r"^aten::copy_$")
+# A function that is named for acting in an environment, or for what it gathers there.
+_ACTS = re.compile(r"(^|_)(act|acts|actions?|rollouts?|collect|explore|simulate|self_?play)(_|$)")
 _FEWEST = 4  # parts of a buffer that are written: a rollout has one for each time
+
+
+def is_named_for_it(function: str | None) -> bool:
+    """Whether a function's name says that it acts in an environment: what it makes is what steps learn from."""
+    return function is not None and _ACTS.search(function.lower()) is not None
 
 
 def may_be_learned_from(run: Run, extra: Intervals) -> bool:

@@ -16,7 +16,8 @@ How the gain is predicted
     line that takes most of this time. How much of the work stays with it depends on what the work is.
     Evaluations, checkpoints, generated text and unknown work: so many times less of it that it takes 5 % of the run. Rarer,
     smaller and faster multiply.
-    Environments: one share per core of this machine. Workers that start again: they start once. A long start: half of it.
+    Rollouts: as many more environments as this machine has cores, which take no longer. Workers that start again: they start
+    once. A long start: half of it.
     The detail states the gain of half as much of it and of none of it.
 
 How to fix
@@ -25,7 +26,9 @@ How to fix
 
 When it is wrong
     The rule is wrong if this work is the purpose of the program, or if a short trial run does it more often than the real one.
-    Environments that share one core, or wait for each other, gain less.
+    Environments that share one core, or wait for each other, gain less. What steps learn from (a rollout) is no fault: more
+    environments are a choice, because they change what is learned. It is known by its name, or by what recorded steps do with it:
+    it draws random numbers and keeps what it makes, and usual steps take rows by an index.
 
 References
     https://pytorch.org/docs/stable/distributed.checkpoint.html (async_save)
@@ -35,10 +38,12 @@ References
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from mfu_doctor.analysis.evidence.collected_data import is_named_for_it, may_be_learned_from
 from mfu_doctor.analysis.evidence.rare_work import times_less
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.facts.whole_run import BEFORE, BETWEEN, TRAINING, Elsewhere, WholeRun
+from mfu_doctor.facts.whole_run import BEFORE, BETWEEN, LONG, TRAINING, Elsewhere, WholeRun
 from mfu_doctor.quantities import counted, duration, percent_range, share
 from mfu_doctor.rules.contract import Finding, Outcome, Skip, rule, shown
 
@@ -58,7 +63,8 @@ _RARER = {
 }
 _NAMES = {"checkpoint": "checkpoints"}  # where its kind alone is no name for the work
 _RARER_ELSE = "do it less often, or in another process"
-_SIMULATED = ("rollout", "environment")
+_ROLLOUT = "rollout"
+_SIMULATED = (_ROLLOUT, "environment")
 
 
 @rule(
@@ -78,7 +84,7 @@ def outside_steps(run: Run) -> Outcome:
         return Skip("the block was not watched to its end, so that its time outside of steps is not known")
     if not whole.steps_s:
         return Skip("no training step was seen in the block")
-    often = (*_at(whole, BETWEEN), *whole.other_work)
+    often = tuple(_with_its_kind(run, e) for e in (*_at(whole, BETWEEN), *whole.other_work))
     spent = whole.between_s + sum(e.seconds for e in whole.other_work)
     known, once = whole.steps_s + whole.between_s + whole.long_s, whole.before_s
     host = run.facts.host if run.facts is not None else None
@@ -88,6 +94,14 @@ def outside_steps(run: Run) -> Outcome:
     if once > START_WORTH_S and once > MUCH * (known + once):
         return _found(whole, _Part(once, known + once, _at(whole, BEFORE), cores, start=True))
     return None
+
+
+def _with_its_kind(run: Run, work: Elsewhere) -> Elsewhere:
+    """Work of which nothing tells what it is may be what steps learn from: to do less of it is no advice then."""
+    if work.kind is not None:
+        return work
+    learned = is_named_for_it(work.function) or (work.part == LONG and may_be_learned_from(run, run.extra_work))
+    return replace(work, kind=_ROLLOUT) if learned else work
 
 
 def _at(whole: WholeRun, part: str) -> tuple[Elsewhere, ...]:
@@ -122,6 +136,11 @@ class _Part(Struct, frozen=True):
         return _longest(self.places)[0]
 
     @property
+    def is_learned_from(self) -> bool:
+        """Whether most of it makes what the steps learn from."""
+        return self.top is not None and self.top.kind in _SIMULATED
+
+    @property
     def top_s(self) -> float:
         """What this place takes, with its part of what was seen at no place; all of it if nothing tells."""
         seen_s = sum(e.seconds for e in _told(self.places))
@@ -151,6 +170,7 @@ def _found(whole: WholeRun, part: _Part) -> Finding:
             *(shown(f"{_words(e, 'other work')[0]}{per}", e.seconds / many, "s", e.line) for e in part.places[:_SHOWN]),
         ),
         effort="refactor",
+        risk="convergence" if part.is_learned_from else "none",
         place=part.top.line if part.top else None,
         throughput_gain=part.gain(left),
         outside_share=_HALF * part.top_s * (1.0 - left) / part.steps_s,
@@ -162,9 +182,9 @@ def _remedy(whole: WholeRun, part: _Part) -> tuple[str, float]:
     kind = part.top.kind if part.top else None
     if part.start:
         return "do only what has to be done again; keep the rest in a file: the gain is that of half of it", _HALF
-    if kind in _SIMULATED:
+    if part.is_learned_from:
         at_once = min(max(int(part.cores or 0), 2), _MOST_AT_ONCE)
-        return f"run {at_once} environments at the same time: gymnasium.vector.AsyncVectorEnv", 1.0 / at_once
+        return f"{at_once} times as many environments at the same time: gymnasium.vector.AsyncVectorEnv", 1.0 / at_once
     if kind == "data loading" and whole.gaps > 1:
         return "keep the workers: DataLoader(..., num_workers=2, persistent_workers=True)", 1.0 / whole.gaps
     times = times_less(part.top_s, part.of_s - part.top_s)

@@ -108,7 +108,7 @@ def test_a_function_of_all_steps_is_not_what_an_evaluation_calls_less_often() ->
     )
 
 
-def acting(*, draws: bool = True, keeps: bool = True, takes: bool = True) -> Run:
+def rollouts(*, draws: bool = True, keeps: bool = True, takes: bool = True) -> Timeline:
     """One step in five acts eight times before it learns: at random, into a buffer that all steps take rows of."""
     drawn = Timeline(device=None)
     for step in range(10):
@@ -121,7 +121,11 @@ def acting(*, draws: bool = True, keeps: bool = True, takes: bool = True) -> Run
             drawn.op("aten::index" if takes else "aten::unbind", host=20)
             for name in ("aten::linear", "aten::mse_loss", "aten::add_"):
                 drawn.op(name, host=200)
-    return run_of(drawn)
+    return drawn
+
+
+def acting(*, draws: bool = True, keeps: bool = True, takes: bool = True) -> Run:
+    return run_of(rollouts(draws=draws, keeps=keeps, takes=takes))
 
 
 def test_what_usual_steps_may_learn_from_is_not_called_less_often() -> None:

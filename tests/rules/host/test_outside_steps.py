@@ -11,6 +11,7 @@ from mfu_doctor.facts.whole_run import BETWEEN, LONG, Elsewhere, WholeRun
 from mfu_doctor.rules.contract import Finding, Skip
 from mfu_doctor.rules.host.outside_steps import outside_steps
 from tests.rules.drawing import compute
+from tests.rules.host.test_long_steps import rollouts
 from tests.rules.judging import found, run_of, silent
 from tests.timeline import Timeline
 
@@ -116,8 +117,33 @@ def test_environments_share_the_cores() -> None:
     host = HostFacts(cores=8, affinity=4)
     parts = whole(long_s=80.0, long_steps=20, elsewhere=(ROLLOUT,))
     said = found(outside_steps, run_of(steady(), whole_run=parts, host=host))
-    assert said.fix.startswith("# ppo.py:29 collect(): run 4 environments at the same time")
+    assert said.fix.startswith("# ppo.py:29 collect(): 4 times as many environments at the same time")
     assert said.throughput_gain == pytest.approx(90.0 / 30.0 - 1.0)
+
+
+def test_what_steps_learn_from_is_no_fault_and_not_done_less_often() -> None:
+    """A rollout of a script without functions of its own: only the policy's name tells, and it may not be done less often."""
+    acts = replace(ROLLOUT, place="ppo.py:76", function="get_action_and_value", kind=None)
+    report = diagnose_run(run_of(steady(), whole_run=whole(long_s=80.0, long_steps=20, elsewhere=(acts,)))).report
+    first = report.failed[0]
+    assert (first.rule, first.trades) == ("outside-steps", True)
+    assert (first.fix or "").startswith("# ppo.py:76 get_action_and_value(): 2 times as many environments")
+    assert report.verdict is not None
+    said = "Most is saved by a choice that changes what is learned: this (outside-steps, ppo.py:76)"
+    assert said in report.verdict.sentence
+
+
+def test_work_that_draws_and_is_kept_is_what_steps_learn_from() -> None:
+    unnamed = replace(ROLLOUT, function="forward", kind=None)
+    parts = whole(long_s=80.0, long_steps=20, elsewhere=(unnamed,))
+    known = found(outside_steps, run_of(rollouts(), whole_run=parts))
+    assert known.is_choice
+    assert "rollout" in known.summary
+    assert not found(outside_steps, run_of(steady(), whole_run=parts)).is_choice
+    rare = replace(unnamed, kind="evaluation")
+    assert not found(
+        outside_steps, run_of(rollouts(), whole_run=whole(long_s=80.0, long_steps=20, elsewhere=(rare,)))
+    ).is_choice
 
 
 def test_workers_that_stay_start_once() -> None:
