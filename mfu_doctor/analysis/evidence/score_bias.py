@@ -8,15 +8,18 @@ Backward sums the gradient of the scores for such a bias.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from math import prod
 
 import numpy as np
+from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.backward import maker_of, told_of
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, under
 from mfu_doctor.analysis.names.autograd import NODE_CALL
 from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.trace import Category
 
 _SUM = re.compile(r"^aten::add_?$")
@@ -36,12 +39,53 @@ def has_own_bias(run: Run, softmax: Rows) -> Mask:
     sums, learned = _whole(run, rows_matching(run.trace, _SUM, ops), scores), _learned(run, scores)
     if not len(sums) and not len(learned):
         return np.zeros(len(softmax), np.bool_)
-    others = rows_matching(run.trace, _PRODUCT, ops), rows_matching(run.trace, _SOFTMAX, ops)
-    known = {
-        row: len(_since(run, row, learned, others[1])[0]) > 0 or _is_biased(run, row, (sums, *others))
-        for row in set(forward.tolist())
-    }
+    around = _Around(
+        start=run.trace.events.start,
+        track=run.trace.events.track,
+        softmaxes=_by_thread(run, rows_matching(run.trace, _SOFTMAX, ops)),
+        sums=_by_thread(run, sums),
+        learned=_by_thread(run, learned),
+        products=_by_thread(run, rows_matching(run.trace, _PRODUCT, ops)),
+    )
+    known = {row: _is_biased(run, row, around) for row in set(forward.tolist())}
     return np.array([known[row] for row in forward.tolist()], np.bool_)
+
+
+class _InOrder(Struct, frozen=True):
+    """Rows of one thread in the order of their starts: what lies between two times is looked up, not searched."""
+
+    rows: Rows
+    start: Rows
+
+    def between(self, since: int, until: int) -> Rows:
+        """Those that begin after the first of these times and before the second."""
+        return self.rows[np.searchsorted(self.start, since, "right") : np.searchsorted(self.start, until, "left")]
+
+    def last_before(self, time: int) -> int:
+        """When the last one before this time began; -1: there is none."""
+        at = int(np.searchsorted(self.start, time, "left"))
+        return int(self.start[at - 1]) if at else -1
+
+
+_NONE = _InOrder(np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+class _Around(Struct, frozen=True):
+    """What may make the scores that a softmax reads, for each thread; and when and where each event row began."""
+
+    start: Rows
+    track: Rows
+    softmaxes: dict[int, _InOrder]
+    sums: dict[int, _InOrder]
+    learned: dict[int, _InOrder]
+    products: dict[int, _InOrder]
+
+
+def _by_thread(run: Run, rows: Rows) -> dict[int, _InOrder]:
+    """These rows, in order of time, for each thread that has some."""
+    start, track = run.trace.events.start, run.trace.events.track
+    rows = rows[np.argsort(start[rows], kind="stable")]
+    return {thread: _InOrder(rows[here], start[rows[here]]) for thread, here in groups(track[rows])}
 
 
 def _whole(run: Run, sums: Rows, scores: set[tuple[int, ...] | None]) -> Rows:
@@ -53,24 +97,18 @@ def _whole(run: Run, sums: Rows, scores: set[tuple[int, ...] | None]) -> Rows:
     ]
 
 
-def _is_biased(run: Run, softmax: int, ops: tuple[Rows, Rows, Rows]) -> bool:
-    """Whether two products with as many elements on the left make what this softmax reads; `ops`: sums, products, softmaxes."""
-    start = run.trace.events.start
-    sums, since = _since(run, softmax, ops[0], ops[2])
+def _is_biased(run: Run, softmax: int, around: _Around) -> bool:
+    """Whether a bias that is learned, or two products with as many elements on the left, make what this softmax reads."""
+    begin, thread = int(around.start[softmax]), int(around.track[softmax])
+    since = around.softmaxes.get(thread, _NONE).last_before(begin)
+    if len(around.learned.get(thread, _NONE).between(since, begin)):
+        return True
+    sums = around.sums.get(thread, _NONE).between(since, begin)
     if not len(sums):
         return False
-    products = ops[1][run.trace.events.track[ops[1]] == run.trace.events.track[softmax]]
-    between = products[(start[products] > since) & (start[products] < start[sums].min())]
-    sizes = [prod(shape) for row in between.tolist() if (shape := _left(run, row)) is not None]
-    return max((sizes.count(size) for size in sizes), default=0) > 1
-
-
-def _since(run: Run, softmax: int, rows: Rows, others: Rows) -> tuple[Rows, int]:
-    """Those rows of its thread between the softmax before this one and itself, and when that one began (-1: there is none)."""
-    start, track = run.trace.events.start, run.trace.events.track
-    rows, others = (x[(start[x] < start[softmax]) & (track[x] == track[softmax])] for x in (rows, others))
-    since = int(start[others].max(initial=-1))
-    return rows[start[rows] > since], since
+    products = around.products.get(thread, _NONE).between(since, int(around.start[sums[0]]))
+    sizes = Counter(prod(shape) for row in products.tolist() if (shape := _left(run, row)) is not None)
+    return max(sizes.values(), default=0) > 1
 
 
 def _learned(run: Run, scores: set[tuple[int, ...] | None]) -> Rows:
