@@ -71,8 +71,9 @@ def exposed_communication(run: Run) -> Outcome:
     if not inside.any() or exposed < WORTH_SHARE * steady.step_ns:
         return None
     total = steady.per_step(float((run.activity.busy(COMMUNICATION) & steady.device).total_ns))
-    waiting = min(steady.per_step(float(every.exposed_wait_ns[inside].sum())), exposed)
     spent = steady.per_step(float(every.exposed_ns[inside].sum()))
+    at_once = min(exposed / spent, 1.0) if spent else 1.0  # collectives that run at the same time wait at the same time
+    waiting = min(steady.per_step(float(every.exposed_wait_ns[inside].sum())) * at_once, exposed)
     sure = np.where(every.transfer_known, every.exposed_ns, every.exposed_wait_ns)
     compared = steady.per_step(float(sure[inside].sum()))
     told = Exposed(total, exposed, waiting, exposed * (1 - compared / spent) if spent else exposed)
@@ -84,7 +85,7 @@ def exposed_communication(run: Run) -> Outcome:
         detail=f"{share(total - exposed, total)} of {time_of(total)} overlaps with compute; {_about_waiting(told)}",
         decides=Ends(low="half of the transfers stay exposed", high="no rank is late and all transfers overlap"),
         change=_change(run, every, _coverable(run, total, exposed)) if known else None,
-        evidence=_evidence(steady, every, inside, told),
+        evidence=_evidence(steady, every, inside, told, at_once),
         symptom_of=_roots(every, inside),
         confidence=("hint" if waiting > exposed / 2 else "modelled") if known else "measured",
         risk="rounding" if "BF16" in fix else "none",
@@ -152,7 +153,10 @@ def _change(run: Run, every: Collectives, coverable: float) -> Change:
     return Change(less(transfer / 2), less(transfer), less((every.exposed_ns * coverable).astype(np.float64)))
 
 
-def _evidence(steady: Steady, every: Collectives, inside: npt.NDArray[np.bool_], told: Exposed) -> tuple[Evidence, ...]:
+def _evidence(
+    steady: Steady, every: Collectives, inside: npt.NDArray[np.bool_], told: Exposed, at_once: float
+) -> tuple[Evidence, ...]:
+    """The numbers; of each kind its part of the exposed time, which several at the same time share (`at_once`)."""
     found = [
         shown("collectives", steady.per_step(int(inside.sum())), "per step"),
         shown("communication", seconds(told.total_ns), "s"),
@@ -165,7 +169,7 @@ def _evidence(steady: Steady, every: Collectives, inside: npt.NDArray[np.bool_],
     for kind in sorted(set(every.kind)):
         mine = inside & np.array([k == kind for k in every.kind])
         if mine.any():
-            spent = steady.per_step(float(every.exposed_ns[mine].sum()))
+            spent = steady.per_step(float(every.exposed_ns[mine].sum())) * at_once
             count = counted(steady.per_step(int(mine.sum())), "call")
             found.append(shown(f"{kind}, {count} per step", seconds(spent), "s"))
     return tuple(found)
