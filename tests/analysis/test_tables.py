@@ -73,6 +73,26 @@ def test_op_rows_separate_host_and_device_time() -> None:
     assert (row.count, row.flops) == (1.0, 2 * 4096**3)
 
 
+def test_no_operator_takes_longer_than_a_trace_without_steps() -> None:
+    """30 s of a first allocation are no part of the 10 ms that are judged: "30.0 s" was told of a trace of 12.9 s."""
+    t = Timeline()
+    with t.span("aten::empty", "cpu_op"):
+        t.python(30_000_000)
+    with t.span("aten::copy_", "cpu_op"):
+        t.python(500_000)
+        t.op("aten::op", kernel=300)
+        t.python(600)
+    for i in range(30):
+        t.op(f"aten::op{i}", kernel=300, host=320)
+    run = Run(t.trace())
+    assert run.steps.source == "whole trace"
+    rows = {row.name: row for row in op_rows(run)}
+    assert "aten::empty" not in rows
+    assert rows["aten::copy_"].host_s == pytest.approx(600e-6, rel=0.02)
+    assert rows["aten::op9"].host_s == pytest.approx(320e-6, rel=0.02)
+    assert sum(row.host_s for row in rows.values()) <= run.steps.mean_ns / 1e9
+
+
 def test_module_rows_come_from_stacks_and_include_submodules() -> None:
     """`nn.Module: Block_0` encloses what its children launch; without stacks there are none."""
 

@@ -89,14 +89,14 @@ def module_rows(run: Run) -> tuple[OpRow, ...]:
     """
     trace, steps = run.trace, run.steps
     frames = trace.frames(ids_matching(trace, _MODULE))
-    often = _weight_at(run, trace.events.start[frames])
-    frames, often = frames[often > 0], often[often > 0]
+    lasting, often = _lasting(run, frames)
+    frames, lasting, often = frames[often > 0], lasting[often > 0], often[often > 0]
     if not len(frames):
         return ()
     device, flops = _launched_inside(run, frames)
     size, n = len(trace.names), int(steps.weight.sum())
     of = trace.events.name[frames]
-    host = np.bincount(of, trace.events.lasting(frames) * often, minlength=size)
+    host = np.bincount(of, lasting * often, minlength=size)
     count = np.bincount(of, often, minlength=size)
     on_device = np.bincount(of, device * often, minlength=size)
     done = np.bincount(of, flops * often, minlength=size)
@@ -172,12 +172,23 @@ def _most(codes: npt.NDArray[np.integer], weight: Floats) -> int:
 def _weight_at(run: Run, time: Int64) -> Int64:
     """How often the step in which the host was at each time stands in the mean one; 0 outside of steady steps."""
     steps = run.steps
-    if steps.source == WHOLE:
-        return np.ones(len(time), np.int64)
     start, end, weight = (column[steps.steady] for column in (steps.host_start, steps.host_end, steps.weight))
     index = np.searchsorted(start, time, side="right") - 1
     held = np.maximum(index, 0)
     return np.where((index >= 0) & (time < end[held]), weight[held], 0)
+
+
+def _lasting(run: Run, rows: Int64) -> tuple[Int64, Int64]:
+    """Nanoseconds of each of these host events, and how often the step in which it began stands in the mean one.
+
+    Of a trace without steps only what lies between its first and its last work: what is left out before is no part of it.
+    """
+    events, steps = run.trace.events, run.steps
+    if steps.source != WHOLE:
+        return events.lasting(rows), _weight_at(run, events.start[rows])
+    first, last = steps.host_start[0], steps.host_end[0]
+    start, end = np.maximum(events.start[rows], first), np.minimum(events.end[rows], last)
+    return np.maximum(end - start, 0), (start <= end).astype(np.int64)
 
 
 def _host_self_time(run: Run) -> tuple[Int64, Int64, Int64]:
@@ -185,12 +196,11 @@ def _host_self_time(run: Run) -> tuple[Int64, Int64, Int64]:
     events = run.trace.events
     rows = run.trace.rows(Category.CPU_OP)
     rows = rows[~np.isin(events.name[rows], ids_matching(run.trace, LABEL))]
-    duration = events.lasting(rows)
+    duration, weight = _lasting(run, rows)
     own, around = duration.copy(), run.ops.parent[rows]
     at = np.minimum(np.searchsorted(rows, around), len(rows) - 1)
     inside = rows[at] == around
     np.subtract.at(own, at[inside], duration[inside])
-    weight = _weight_at(run, events.start[rows])
     return rows[weight > 0], np.maximum(own, 0)[weight > 0], weight[weight > 0]
 
 
