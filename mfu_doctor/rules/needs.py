@@ -10,6 +10,7 @@ from collections.abc import Callable
 from enum import Enum, unique
 
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.devices.evidence import vendor
 
 
 def _no_device(run: Run) -> str | None:
@@ -26,8 +27,12 @@ def _no_facts(run: Run) -> str | None:
 
 
 def _no_samples(run: Run) -> str | None:
+    """Advice that can be followed: samples are of NVIDIA GPUs."""
     if run.facts is not None and any(samples.time_ns for samples in run.facts.samples):
         return None
+    name = run.trace.devices[0].name if run.trace.devices else ""
+    if not run.is_cpu and vendor(run.trace, name) == "AMD":
+        return "no GPU samples: mfu_doctor.profile() takes them of NVIDIA GPUs only"
     told = (run.facts.sampler_status or "").partition(": ")[2] if run.facts is not None else ""
     return f"no GPU samples: {told or 'record with mfu_doctor.profile() on a machine with an NVIDIA driver'}"
 

@@ -64,6 +64,14 @@ def test_without_samples_the_sampler_says_why() -> None:
     assert skipped.outcome == Skip("no GPU samples: no NVIDIA driver on this machine")
 
 
+def test_what_samples_no_amd_gpu_is_not_advised_for_one() -> None:
+    """ "record on a machine with an NVIDIA driver" was said of an MI300X."""
+    drawn = products()
+    drawn.header["deviceProperties"][0]["name"] = "AMD Instinct MI300X"
+    (skipped,) = examine(run_of(drawn), [power_cap])
+    assert skipped.outcome == Skip("no GPU samples: mfu_doctor.profile() takes them of NVIDIA GPUs only")
+
+
 def test_without_enough_readings_it_cannot_judge() -> None:
     assert isinstance(power_cap.judge(sampled_run(4, event_reasons=(0x4,) * 4, **CAPPED)), Skip)
     assert isinstance(power_cap.judge(sampled_run(**CLOCKS, **CAPPED)), Skip)
