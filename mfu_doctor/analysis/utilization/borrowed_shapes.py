@@ -1,7 +1,8 @@
 """Whether the shapes of the step that was recorded in depth can be those of the timed steps.
 
 Batches of varying lengths give every step its own shapes. A matmul of a timed step that would have run faster with them than the
-processor can is proof that it had others. Which ones is not known, so that none are borrowed.
+processor can had others, or the peak is too low because other processes took cores while it was measured. Which of both is not
+known, so that none are borrowed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def misfit(recorded: Trace, timed: Trace) -> str | None:
     for dtype, rate in reached_rates(timed).items():
         if dtype in known and rate > _TOO_FAST * known[dtype]:
             return (
-                "the timed steps had other shapes than the one recorded with shapes: with these, a matmul would have reached "
-                f"{flops_rate(rate)}, where {flops_rate(known[dtype])} are possible"
+                f"with the shapes of the step that was recorded with them, a matmul of the timed steps would have reached "
+                f"{flops_rate(rate)}, where {flops_rate(known[dtype])} were measured as possible: they had other shapes, or "
+                "other processes took cores while the peak was measured"
             )
     return None
