@@ -216,7 +216,7 @@ def _scaled(peaks: Peaks, row: DeviceRow, sms: int, ratio: float) -> Peaks:
 
 def _derived(trace: Trace, device: DeviceProperties) -> Peaks:
     """Peaks from units x typical clock x rate of the architecture, flagged; or none, with the reason."""
-    shown = device.name.strip() or "the unnamed accelerator"
+    shown = device.name.strip() or "The unnamed accelerator"
     arch = architecture(trace, device)
     key = rate_key(arch, device.name) if arch else ""
     like = typical(key) if key else None

@@ -62,6 +62,8 @@ def verdict_of(report: Report) -> RunVerdict:
     if found.limit is None or forward is None:
         return found
     said, called = found.sentence, forward.summary.partition(":")[0]
+    if found.limit.bound is None and not said[:1].isdigit():
+        return replace(found, sentence=f"{called}. {said}")
     return replace(found, sentence=f"{called}, {said[:1].lower()}{said[1:]}")
 
 

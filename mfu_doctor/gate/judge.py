@@ -28,6 +28,7 @@ from mfu_doctor.result.report import Report
 from mfu_doctor.result.verdict import (
     FAILED,
     INCONCLUSIVE,
+    NO_STEPS,
     PASSED,
     STATUSES,
     Check,
@@ -233,7 +234,7 @@ def _judged(reports: Sequence[Report], baseline: Sequence[Report], steps: Sample
     return Judged(
         runs=tuple(report.run.trace for report in reports),
         steps=steps.n,
-        step_source=first.step_time_s.source if first.step_time_s else "trace",
+        step_source=_step_source(first),
         device=first.device.name,
         torch=first.run.versions.get("torch"),
         site=first.run.site,
@@ -241,6 +242,13 @@ def _judged(reports: Sequence[Report], baseline: Sequence[Report], steps: Sample
         baseline=tuple(report.run.trace for report in baseline),
         allowed=policy.allow_different,
     )
+
+
+def _step_source(report: Report) -> str:
+    """How the steps were timed, as in `Judged`; a trace in which none is marked has none."""
+    if report.run.steps_source == NO_STEPS:
+        return NO_STEPS
+    return report.step_time_s.source if report.step_time_s else "trace"
 
 
 def _sentence_of(reports: Sequence[Report]) -> str | None:

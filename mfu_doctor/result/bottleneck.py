@@ -14,6 +14,7 @@ from mfu_doctor.result.step import BUCKETS, IDLE_CAUSES, Breakdown
 # Below this share of the step nobody limits it alone.
 BOUND_SHARE = 0.5
 _MUCH = 0.05  # a part of a wait that has less of the step is not worth the words
+_MOSTLY = 0.1  # of a wait: with more than this beside it, one of its parts is most of it, and not all
 
 COMPUTE_BOUND, HOST_BOUND = "compute-bound", "host-bound"
 HOST = "host"
@@ -102,7 +103,8 @@ def host_parts(launch: float, python: float, step: float) -> str:
     """Why the device waits for the CPU, as the end of a phrase: " (66 % launching, 11 % Python)", or only what has most of it."""
     parts = sorted(((launch, "launch"), (python, "python")), reverse=True)
     if parts[1][0] < _MUCH * step:
-        return f" ({named(parts[0][1])})"
+        mostly = "mostly " if parts[1][0] > _MOSTLY * (launch + python) else ""
+        return f" ({mostly}{named(parts[0][1])})"
     return f" ({', '.join(f'{share(time, step)} {named(part)}' for time, part in parts)})"
 
 

@@ -31,12 +31,12 @@ MEASURED, MODELLED, GUESSED = "measured", "modelled", "guessed"
 # How the amount of a saving is known, in every output. What the run loses now is measured in all three.
 SURE = {
     MEASURED: "all of the measured loss goes",
-    MODELLED: 'what stays is calculated; a range or "up to" if over 30 % is open',
+    MODELLED: "what stays is calculated; a range if its ends are over 30 % apart",
     GUESSED: "how much of the measured loss goes is uncertain, try it",
 }
 
 # The same in a line that has room for all three. The 30 % are those of `WIDE`.
-SURE_IN_SHORT = {MEASURED: "all goes", MODELLED: 'range or "up to" if over 30 %', GUESSED: "try it"}
+SURE_IN_SHORT = {MEASURED: "all of it goes", MODELLED: "what stays is calculated", GUESSED: "try it"}
 
 ABOUT, UP_TO = "about", "up to"  # see `about`
 AT_STAKE = "are at stake; what gets them back is not known yet"  # said of the saving of a fix that `asks`

@@ -25,6 +25,7 @@ STATUSES = (FAILED, INCONCLUSIVE, WARNING, NOT_MEASURED, PASSED)
 
 EXIT_OK, EXIT_FAILED, EXIT_UNUSABLE = 0, 1, 2
 NEW, OLD = "new since the baseline", "as in the baseline"
+NO_STEPS = "whole trace"  # a `Run.steps_source`, too
 LISTED = 6  # names in a line that lists what passed or was not measured
 
 
@@ -80,7 +81,7 @@ class Judged(Struct, frozen=True, kw_only=True):
 
     runs: tuple[str, ...]
     steps: int  # samples behind the step time
-    step_source: str  # timed (un-profiled) or trace (profiled)
+    step_source: str  # timed (un-profiled), trace (profiled) or whole trace (no step is marked)
     device: str | None = None
     torch: str | None = None
     site: str | None = None  # file:line where profile() was written

@@ -90,8 +90,8 @@ class EarlyReport:
         step_s = None if run is None else run.step_s
         if self._step_s and step_s and abs(step_s - self._step_s) > UNLIKE * self._step_s:
             self._say(
-                f"mfu-doctor: a step took {duration(step_s)} in the whole run, and {duration(self._step_s)} until the report "
-                "above was made: here is that of the whole run"
+                f"mfu-doctor: later steps took {'less' if step_s < self._step_s else 'more'} than the {duration(self._step_s)} "
+                "that the report above states: here is that of the whole run"
             )
             return None
         sentences = (None if run is None else told_of_run(run), self._cost)

@@ -28,13 +28,13 @@ def trained(turn: str, *, turns: int = 4, one_class: bool = True, fetched: str =
 def test_a_step_is_a_turn_of_all_optimizers(turn: str, updates: int, one_class: bool) -> None:
     run = trained(turn, one_class=one_class)
     assert run.steps.duration.tolist() == pytest.approx([980_000 * updates] * 3, rel=0.05)
-    assert run.steps.note == f"no ProfilerStep# events: a step is {updates} updates by optimizers that take turns"
+    assert run.steps.note == f"No ProfilerStep# events: a step is {updates} updates by optimizers that take turns"
 
 
 def test_one_optimizer_takes_no_turns() -> None:
     run = trained("D", turns=8)
     assert run.steps.count == 7
-    assert run.steps.note == "no ProfilerStep# events: each step ends when Optimizer.step ends"
+    assert run.steps.note == "No ProfilerStep# events: each step ends when Optimizer.step ends"
 
 
 def test_updates_with_a_batch_each_are_steps() -> None:

@@ -16,7 +16,7 @@ from mfu_doctor.diagnosis.concluded import concluded
 from mfu_doctor.diagnosis.verdict import verdict_of
 from mfu_doctor.facts.whole_run import LONG, Elsewhere, WholeRun
 from mfu_doctor.render import render
-from mfu_doctor.result.bottleneck import BOUND_BY, BUCKET_OF, bound_by, owners_of
+from mfu_doctor.result.bottleneck import BOUND_BY, BUCKET_OF, bound_by, host_parts, owners_of
 from mfu_doctor.result.caveats import ADVICE, Caveat
 from mfu_doctor.result.findings import NOT_MEASURED, Diagnosis, Ends, Evidence, Plan, Saving
 from mfu_doctor.result.run import DeviceInfo, Mfu, ReplayInfo, RunInfo
@@ -252,6 +252,15 @@ def test_only_what_shows_that_it_is_inference_is_called_so() -> None:
     assert said.startswith("No backward pass, 70 % computing")
     said = sentence(split(launch=0.3), PASSED, caution("Inference: nothing runs backward in this trace"))
     assert said.startswith("Inference, 70 % computing")
+    said = sentence(split(host_compute=0.7), PASSED, caution("No backward pass: nothing runs backward in this trace"))
+    assert said.startswith("No backward pass. Waiting for operators on the CPU takes 70 % of the step")
+
+
+def test_a_part_of_the_wait_for_the_cpu_is_not_called_all_of_it() -> None:
+    """ "13 % of the step (launching)" was said of 9.2 % launching and 3.5 % Python."""
+    assert host_parts(9.2, 3.5, 100.0) == " (mostly launching)"
+    assert host_parts(9.3, 0.0, 100.0) == " (launching)"
+    assert host_parts(66.0, 11.0, 100.0) == " (66 % launching, 11 % Python)"
 
 
 def test_a_lost_step_is_never_called_fine() -> None:

@@ -15,6 +15,7 @@ from mfu_doctor.comparison.samples import differing_keys, pool
 from mfu_doctor.devices.peaks import GIVEN
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.gate.judge import Policy, check_report, judge
+from mfu_doctor.render import render
 from mfu_doctor.result.report import Report
 from mfu_doctor.result.run import Mfu, RunInfo
 from mfu_doctor.result.step import StepTime
@@ -55,6 +56,16 @@ def test_each_budget_fails_on_its_own_side(budget: str, value: str | int) -> Non
     verdict = judge([report_of(steady(0.412))], Policy(budgets=parse_budgets({budget: value})))
     assert verdict.exit_code == 1
     assert [check.name for check in verdict.failures] == [budget.replace("_", "-")]
+
+
+def test_a_trace_without_steps_is_not_one_step() -> None:
+    """ "1 step recorded with the profiler" was said where the report says "no steps marked"."""
+    report = report_of(steady(0.412))
+    whole = replace(report, run=replace(report.run, steps_source="whole trace"))
+    told, of_steps = (render(check_report(one, idle="20%"), "terminal") for one in (whole, report))
+    assert "no steps marked" in told
+    assert "recorded with the profiler" not in told
+    assert "no steps marked" not in of_steps
 
 
 def test_the_failure_text_names_number_budget_and_place() -> None:

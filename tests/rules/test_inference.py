@@ -42,8 +42,13 @@ def test_it_is_the_first_word_of_the_verdict() -> None:
 
 
 def test_what_prepares_a_request_is_not_moved_out_of_a_training_step() -> None:
-    fix = found(host_bound, run_of(requests(pause=9_000))).fix
+    fix = found(host_bound, run_of(requests(GENERATION, pause=9_000))).fix
     assert "to the GPU, or to another thread, for the next request" in fix
+
+
+def test_a_forward_pass_that_serves_nobody_known_has_no_next_request() -> None:
+    fix = found(host_bound, run_of(requests(pause=9_000))).fix
+    assert fix.endswith("to the GPU, or to another thread")
     assert "training" not in fix
     assert "DataLoader" not in fix
     assert "DataLoader workers" in found(host_bound, run_of(training(requests(pause=9_000)))).fix

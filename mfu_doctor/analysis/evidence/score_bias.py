@@ -12,6 +12,7 @@ from collections import Counter
 from math import prod
 
 import numpy as np
+import numpy.typing as npt
 from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.backward import maker_of, told_of
@@ -74,7 +75,7 @@ class _Around(Struct, frozen=True):
     """What may make the scores that a softmax reads, for each thread; and when and where each event row began."""
 
     start: Rows
-    track: Rows
+    track: npt.NDArray[np.int16]
     softmaxes: dict[int, _InOrder]
     sums: dict[int, _InOrder]
     learned: dict[int, _InOrder]

@@ -54,7 +54,7 @@ def find_steps(trace: Trace, activity: Activity, launches: Launches, wanted: tup
         steps = _of_length(_windows(marks, activity, issued))
         if steps is not None:
             return _select(steps, wanted)
-    why = f"no launch event links the {marked[0].source} events to kernels" if marked else "no step events"
+    why = f"No launch event links the {marked[0].source} events to kernels" if marked else "No step events"
     periodic = _from_period(trace, activity, launches, why)
     return _select(periodic if periodic is not None else _whole(activity, issued, why), wanted)
 
@@ -181,10 +181,10 @@ def _steps(marks: _Marks, index: npt.NDArray[np.int64], activity: Activity, firs
 
 def _note(marks: _Marks, count: int) -> str | None:
     if marks.source == OPTIMIZER and marks.updates > 1:
-        return f"no ProfilerStep# events: a step is {marks.updates} updates by optimizers that take turns"
+        return f"No ProfilerStep# events: a step is {marks.updates} updates by optimizers that take turns"
     if marks.source == OPTIMIZER:
-        return "no ProfilerStep# events: each step ends when Optimizer.step ends"
-    return "only one step was recorded" if count == 1 else None
+        return "No ProfilerStep# events: each step ends when Optimizer.step ends"
+    return "Only one step was recorded" if count == 1 else None
 
 
 def _from_period(trace: Trace, activity: Activity, launches: Launches, why: str) -> Steps | None:

@@ -14,6 +14,7 @@ from mfu_doctor import quantities
 from mfu_doctor.render.terminal.screen import ALL, Block, Line, Span, line
 from mfu_doctor.render.words import caveats as caveat_words
 from mfu_doctor.render.words import code_lines, columns, labels, whole_run, wording
+from mfu_doctor.render.words import plan as plan_words
 from mfu_doctor.render.words.computing import of_computing
 from mfu_doctor.render.words.next_commands import Origin
 from mfu_doctor.render.words.text import cells, pad, shorten, wrap
@@ -251,7 +252,7 @@ def judged(report: Report, look: Look) -> list[Block]:
         return [_passed(report, look), *_unmeasured(report, look)]
     counts = (
         (len(report.passed), "passed"),
-        (len(report.withheld), "small or unsure" if report.unsure else "too small"),
+        (len(report.withheld), plan_words.held_back(report)),
         (sum(len(rules) for rules, _ in wording.unmeasured(report)), "not measured"),
     )
     told = ", ".join(f"{count} {what}" for count, what in counts if count)

@@ -19,6 +19,7 @@ from mfu_doctor.result.findings import asks
 from mfu_doctor.result.verdict import (
     FAILED,
     INCONCLUSIVE,
+    NO_STEPS,
     NOT_MEASURED,
     PASSED,
     WARNING,
@@ -86,6 +87,8 @@ def _judged(verdict: Verdict) -> str:
     runs = f"{len(judged.runs)} runs" if len(judged.runs) > 1 else judged.runs[0]
     profiled = "without the profiler" if judged.step_source == "timed" else "recorded with the profiler"
     steps = f"{quantities.counted(judged.steps, 'step')} {profiled}"
+    if judged.step_source == NO_STEPS:
+        steps = "no steps marked"
     parts = [runs, steps, judged.device or "", f"torch {judged.torch}" if judged.torch else ""]
     if judged.baseline:
         many = len(judged.baseline) > 1

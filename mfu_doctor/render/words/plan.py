@@ -180,8 +180,8 @@ def unlisted_fixes(report: Report) -> list[Diagnosis]:
 
 
 def held_back(report: Report) -> str:
-    """What is said of all fixes that are not recommended."""
-    return "saves too little here" + (", or may" if report.unsure else "")
+    """What all fixes are called that are not recommended, in counts and over their list."""
+    return "small or unsure" if report.unsure else "too small"
 
 
 def why_withheld(report: Report, diagnosis: Diagnosis) -> str:

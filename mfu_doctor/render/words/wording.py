@@ -122,7 +122,7 @@ def basis(report: Report) -> str:
     matmuls = _matmul_share(report)
     if matmuls is None or matmuls >= _FEW_MATMULS:
         return f"{text}covering {covered or '<1'} % of matmul time"
-    return f"{text}matmuls take {quantities.percent(matmuls)} of it: MFU says little"
+    return f"{text}matmuls take {quantities.percent(matmuls)} of the step: MFU says little"
 
 
 def _matmul_share(report: Report) -> float | None:

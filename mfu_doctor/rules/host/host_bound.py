@@ -49,7 +49,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.evidence.diagnostics import takes_most
-from mfu_doctor.analysis.evidence.forward_only import is_forward_only
+from mfu_doctor.analysis.evidence.forward_only import is_forward_only, is_inference
 from mfu_doctor.analysis.evidence.given_back import busiest_thread, threads_given_back
 from mfu_doctor.analysis.evidence.graphs import obstacle_to_compile
 from mfu_doctor.analysis.evidence.host_time import (
@@ -96,9 +96,8 @@ _AWAKE = 0.5
 _COMPILED_DISPATCH = 0.5  # dispatch time that remains on a CPU if a compiler fuses operators and removes Python
 _FITS = {True: "possible", False: "not possible", None: "not known"}
 _PAUSES = Ends(low="half of it has to stay", high="this Python can leave the step")
-# Inference has no training step and often no data loader: the next request can be prepared while this one runs.
-_ELSEWHERE_ON_CPU = "to another thread, for the next request"
-_ELSEWHERE = f"to the GPU, or {_ELSEWHERE_ON_CPU}"
+_OTHER_THREAD = "to another thread"
+_GPU_OR_THREAD = f"to the GPU, or {_OTHER_THREAD}"
 _PYTHON = Ends(low="half of the long gaps stay", high="no Python stays between operators")
 _COMPILED = Ends(low="compiled code is not faster, as of some small models", high="no Python stays between operators")
 _FEEDS = Ends(low="the time off the CPU stays, and that thread keeps its cores", high="both go")
@@ -176,8 +175,8 @@ def _pausing(run: Run, steady: Steady, host: HostTime) -> Finding:
     told = asleep if waits else f"the CPU {part_of(run, 'launch', 'python').of_step}{parts_of_wait(run, steady)}"
     return Finding(
         summary=f"GPU waits for {told}",
-        fix=_move(spot, _ELSEWHERE if is_forward_only(run) else "out of the training step, or into DataLoader workers"),
-        detail=f"per step {number(steady.per_step(pauses.count))} gaps of the CPU are longer than 0.2 ms: "
+        fix=_move(spot, _where_to(run, "out of the training step, or into DataLoader workers", _GPU_OR_THREAD)),
+        detail=f"gaps of the CPU longer than 0.2 ms: {number(steady.per_step(pauses.count))} per step, "
         f"{time_of(steady.per_step(pauses.total_ns))} in total"
         + (f", the longest {time_of(longest[1] - longest[0])}" if longest else ""),
         decides=_PAUSES,
@@ -201,6 +200,16 @@ def _pausing(run: Run, steady: Steady, host: HostTime) -> Finding:
 def _move(spot: Spot | None, where: str) -> str:
     """What to do about Python that takes its time at this place: not all of it can be moved."""
     return f"# make {spot.spelled if spot else 'the Python work'} cheaper, or move it {where}"
+
+
+def _where_to(run: Run, training: str, forward: str) -> str:
+    """Where it can go. Inference has no training step: what the next request needs can be prepared while this one runs.
+
+    A forward pass that shows nothing of inference has no request either.
+    """
+    if not is_forward_only(run):
+        return training
+    return f"{forward}, for the next request" if is_inference(run) else forward
 
 
 def _on_cpu(run: Run, steady: Steady, host: HostTime) -> Finding | None:
@@ -251,7 +260,7 @@ def _python(run: Run, steady: Steady, gaps: LongGaps, idle: float) -> Finding | 
     waiting = f"; in {time_of(off)} of them the thread was not on a CPU" if off >= WORTH_SHARE * steady.step_ns else ""
     return Finding(
         summary=f"Python between operators takes {part_of(run, 'python').of_step}",
-        fix=_move(spot, _ELSEWHERE_ON_CPU if is_forward_only(run) else "out of the training step"),
+        fix=_move(spot, _where_to(run, "out of the training step", _OTHER_THREAD)),
         detail=f"long gaps between operators take {time_of(gaps.excess_ns)} of it; a typical gap takes "
         f"{time_of(gaps.typical_ns)}{waiting}{fed}",
         decides=_FEEDS if freed else _LINE if spot else _PYTHON,
@@ -274,9 +283,7 @@ def _asleep(run: Run, steady: Steady, gaps: LongGaps) -> Finding | None:
     whole = _keep(gaps.pauses, np.minimum(gaps.pauses.lengths, gaps.typical_ns))
     return Finding(
         summary=f"The main thread waits {share(spent, steady.step_ns)} of the step, neither for data nor in an operator",
-        fix=_move(
-            spot, _ELSEWHERE_ON_CPU if is_forward_only(run) else "out of the training step, or to another thread"
-        ),
+        fix=_move(spot, _where_to(run, "out of the training step, or to another thread", _OTHER_THREAD)),
         detail=f"{share(gaps.awake, 1.0)} of this time is work on a CPU; the rest is a file, the network, a lock or a sleep",
         decides=Ends(low="half of it stays", high="none of this wait stays in the step"),
         change=Change((half,), (whole,), (whole,)),

@@ -69,7 +69,8 @@ def constant_work(run: Run) -> Outcome:
     return Finding(
         summary=f"{names} {gives} the same in each step, which takes {steady.share(spent)} of the step",
         fix=f"kept = {top.function}(...)  # once, before the loop, or register_buffer() in the module that needs it",
-        detail=f"{each}what it returned in {counted(top.steps, 'step')} is equal to the last bit, and so is what it was given",
+        detail=f"{each}what it returned in {counted(top.steps, 'step')} is equal to the last bit, and so is what it was given; "
+        "if something changes it later in the run (a schedule, weights that are frozen now), it is needed again then",
         confidence="measured",
         decides=Ends(low="only the device gains", high="the CPU gains the time to launch it too"),
         change=found.removed(run),

@@ -59,7 +59,7 @@ def early_recording(run: Run) -> Outcome:
     grows = "" if run.growth is None else ": they grow, and what is said of the recorded ones is not said of the growth"
     return _finding(
         run,
-        f"Steps took {duration(beside)} just before the recording and {duration(later)} in the rest of the run{grows}",
+        f"Steps took {duration(beside)} just before the recording and {duration(later)} in the rest of the run (medians){grows}",
     )
 
 

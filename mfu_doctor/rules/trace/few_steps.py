@@ -89,7 +89,5 @@ def _whole_trace(run: Run) -> str:
     if before + after < _TOLD * (end - start):
         return "The trace has no steps: all of it is analysed as one step"
     work = "work of operators" if run.is_cpu else "GPU work"
-    return (
-        f"The trace has no steps: all {work} is analysed as one step; "
-        f"{time_of(before)} before and {time_of(after)} after it are left out"
-    )
+    sides = " and ".join(f"{time_of(ns)} {side}" for ns, side in ((before, "before"), (after, "after")) if ns)
+    return f"The trace has no steps: all {work} is analysed as one step; {sides} it are left out"

@@ -40,8 +40,9 @@ def forward_only(run: Run) -> Outcome:
         return None
     operators = run.trace.rows(Category.CPU_OP)
     return Finding(
-        summary=f"{'Inference' if is_inference(run) else 'No backward pass'}: nothing runs backward in this trace and no "
-        "optimizer steps",
+        summary="Inference: the trace has no backward pass and no optimizer step"
+        if is_inference(run)
+        else "No backward pass: the trace has none, and no optimizer step",
         fix="# if training was meant, record whole steps, with loss.backward() and optimizer.step()",
         evidence=(shown("operators", len(operators), "count"), shown("of a backward pass", counted(0, "operator"))),
         effort="setting",

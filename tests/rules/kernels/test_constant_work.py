@@ -48,6 +48,7 @@ def test_the_calls_vanish_with_what_is_between_their_operators() -> None:
     assert told.summary.startswith("mask() gives the same in each step, which takes ")
     assert told.place == "train.py:12"
     assert "it is called 2 times a step, and what it returned in 4 steps is equal" in (told.detail or "")
+    assert "if something changes it later in the run" in (told.detail or "")  # four steps are not the whole run
 
 
 def test_on_a_device_its_time_vanishes() -> None:

@@ -25,7 +25,7 @@ def requests(*, also: str = "") -> Timeline:
 
 
 def test_a_forward_pass_alone_is_named() -> None:
-    assert caution(forward_only, run_of(requests())).startswith("No backward pass: nothing runs backward")
+    assert caution(forward_only, run_of(requests())).startswith("No backward pass: the trace has none")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_inference_is_what_shows_that_no_gradients_are_wanted(frame: str) -> Non
     """A forward pass that was drawn or cut out of training was once called inference."""
     drawn = requests()
     drawn.add("python_function", frame, 0, 10)
-    assert caution(forward_only, run_of(drawn)).startswith("Inference: nothing runs backward")
+    assert caution(forward_only, run_of(drawn)).startswith("Inference: the trace has no backward pass")
 
 
 @pytest.mark.parametrize(
