@@ -16,6 +16,7 @@ from mfu_doctor.render.terminal.fixes import fixes
 from mfu_doctor.render.terminal.panels import Look, whole
 from mfu_doctor.render.terminal.screen import plain
 from mfu_doctor.render.words import code_lines, labels
+from mfu_doctor.result.caveats import FIGURES, Caveat
 from mfu_doctor.result.findings import FAILED, NOT_MEASURED, WITHHELD, Diagnosis, Saving
 from mfu_doctor.result.step import CodeLine
 from tests.goldens import healthy, loader_bound
@@ -182,3 +183,15 @@ def test_a_guess_is_marked_wherever_its_saving_stands() -> None:
     small = replace(told, step_time_s=None, breakdown=replace(told.breakdown, step_s=10.0))  # too little for a row
     rows = " ".join(plain(row).strip() for block in fixes(small, Look(fixes=1)) for row in block.fixed)
     assert " guessed" in rows.partition(f"{guessed.rule} about")[2].partition("All together")[0]
+
+
+def test_one_remedy_of_two_cautions_is_told_once() -> None:
+    """schedule(active=3) under the first and schedule(active=6) under the second: one recording mends both."""
+    again = "torch.profiler.schedule(wait=5, warmup=2, active={})"
+    lost = Caveat(kind="dropped-events", text="The trace has lost 1 event", remedy=again.format(3), spoils=FIGURES)
+    few = Caveat(kind="few-steps", text="Only 1 analysed step", remedy=again.format(6), spoils=FIGURES)
+    other = Caveat(kind="busy-machine", text="Others used the cores", remedy="# record it alone", spoils=FIGURES)
+    report = replace(loader_bound(), caveats=(lost, few, other))
+    for form in ("terminal", "markdown", "html"):
+        told = render(report, form).partition("application/json")[0]  # the page holds its data too
+        assert ("active=3" in told, "active=6" in told, "record it alone" in told) == (True, False, True), form

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import re
+
 from mfu_doctor.result.caveats import ADVICE
 from mfu_doctor.result.report import Report
 
+_NUMBERS = re.compile(r"\d+")
 BETTER = "For better figures:"  # what follows mends the recording, not the training, whose fixes stand below
 
 
 def first_caveats(report: Report) -> list[tuple[str, str]]:
     """What makes figures or advice wrong, each with its remedy or "": it stands before everything else.
 
-    Where advice would be wrong, nothing else matters.
+    Where advice would be wrong, nothing else matters. One recording that is better mends several of them: with other numbers the
+    same remedy is not told again.
     """
     told = [c for c in report.caveats if c.spoils == ADVICE] or [c for c in report.caveats if c.spoils is not None]
-    return [(c.text, (c.remedy or "").removeprefix("# ")) for c in told]
+    known, found = {""}, list[tuple[str, str]]()
+    for one in told:
+        remedy = (one.remedy or "").removeprefix("# ")
+        kind = _NUMBERS.sub("", remedy)
+        found.append((one.text, "" if kind in known else remedy))
+        known.add(kind)
+    return found
 
 
 def caveat(text: str, remedy: str) -> str:
