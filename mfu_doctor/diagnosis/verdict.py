@@ -62,9 +62,8 @@ def verdict_of(report: Report) -> RunVerdict:
     if found.limit is None or forward is None:
         return found
     said, called = found.sentence, forward.summary.partition(":")[0]
-    if found.limit.bound is None and not said[:1].isdigit():
-        return replace(found, sentence=f"{called}. {said}")
-    return replace(found, sentence=f"{called}, {said[:1].lower()}{said[1:]}")
+    joined = f", {said[:1].lower()}{said[1:]}" if found.limit.bound or said[:1].isdigit() else f". {said}"
+    return replace(found, sentence=called + joined)
 
 
 def limits_of(report: Report) -> str:

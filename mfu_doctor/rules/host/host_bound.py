@@ -203,10 +203,7 @@ def _move(spot: Spot | None, where: str) -> str:
 
 
 def _where_to(run: Run, training: str, forward: str) -> str:
-    """Where it can go. Inference has no training step: what the next request needs can be prepared while this one runs.
-
-    A forward pass that shows nothing of inference has no request either.
-    """
+    """Where it can go. Inference has no training step: what the next request needs can be prepared while this one runs."""
     if not is_forward_only(run):
         return training
     return f"{forward}, for the next request" if is_inference(run) else forward
