@@ -17,6 +17,7 @@ from mfu_doctor.rules.host.needless_grad_scaler import needless_grad_scaler
 from mfu_doctor.rules.host.outside_steps import outside_steps
 from mfu_doctor.rules.host.pageable_read import pageable_read
 from mfu_doctor.rules.host.recompilation import recompilation
+from mfu_doctor.rules.host.small_microbatches import small_microbatches
 from mfu_doctor.rules.host.tensor_loop import tensor_loop
 from mfu_doctor.rules.host.uncompiled import uncompiled
 from mfu_doctor.rules.host.ungraphed_steps import ungraphed_steps
@@ -32,6 +33,7 @@ RULES: tuple[Rule, ...] = (
     ungraphed_steps,
     uncompiled,
     tensor_loop,
+    small_microbatches,
     long_steps,
     outside_steps,
     growing_step,
