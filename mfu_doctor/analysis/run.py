@@ -111,7 +111,8 @@ class Run:
         return rows if twin is None else twin[rows]
 
     @cached_property
-    def _user_code(self) -> UserCode:
+    def user_code(self) -> UserCode:
+        """The Python around events and times of `trace`, as far as stacks and samples tell."""
         return user_code(self.recorded, self._view)
 
     def places(self, rows: npt.NDArray[np.int64]) -> tuple[str | None, ...]:
@@ -120,37 +121,33 @@ class Run:
         Of work in backward it is the line of the operator that caused it, not that of `loss.backward()`.
         """
         forward, which = numbered(forward_of(self.trace, self.ops, rows))  # a node has many rows
-        found = self._user_code.places(forward)
+        found = self.user_code.places(forward)
         return tuple(found[i] for i in which.tolist())
-
-    def in_hooks(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Whether each event row of `trace` is inside a hook of a module, as far as stacks tell; shape of `rows`."""
-        return self._user_code.in_hooks(rows)
 
     @property
     def trainers(self) -> frozenset[str]:
         """Functions of libraries that train, inside of which the steps run: "lightning.fit"; as far as stacks tell."""
-        return self._user_code.frames.trainers
+        return self.user_code.frames.trainers
 
     def spent_at(self, where: Intervals) -> Spot | None:
         """The user's code in which most of this host time of `trace` went by."""
-        return self._user_code.spent_at(where, self.host.main_track)
+        return self.user_code.spent_at(where, self.host.main_track)
 
     def inside_at(self, where: Intervals) -> Spot | None:
         """The user's code in which most of this host time went by, operators too; only from this time itself."""
-        return self._user_code.inside_at(where, self.host.main_track)
+        return self.user_code.inside_at(where, self.host.main_track)
 
     def python_at(self, where: Intervals) -> Spot | None:
         """The user's code that ran for most of this host time and can be moved out of the step: it issues no operators."""
-        return self._user_code.python_at(where, self.host.main_track)
+        return self.user_code.python_at(where, self.host.main_track)
 
     def inside_only(self, where: Intervals, apart: Intervals) -> Spot | None:
         """As `inside_at`, of code that does not run in the host time `apart`."""
-        return self._user_code.inside_only(where, apart, self.host.main_track)
+        return self.user_code.inside_only(where, apart, self.host.main_track)
 
     def python_only(self, where: Intervals, apart: Intervals) -> Spot | None:
         """As `python_at`, of code that does not run in the host time `apart`."""
-        return self._user_code.python_only(where, apart, self.host.main_track)
+        return self.user_code.python_only(where, apart, self.host.main_track)
 
     def awake_share(self, where: Intervals) -> float | None:
         """Share of this host time that the training thread's own work takes, by its CPU time; None if that was not recorded."""

@@ -2,12 +2,14 @@
 
 A trace does not say which operator reads whose result. Three things together do: the operators have no node that backward runs,
 although operators around them have; they end in a read (item()); and either what is read can be nothing else (a NaN check, a
-standard deviation, an accuracy), or all of it happens in a hook of a module, where a histogram is an end, too.
+standard deviation, an accuracy), or all of it happens in a hook of a module, where a histogram is an end, too. What tensors
+are written out with, as text, is read element by element, and is for people alone.
 """
 
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +52,9 @@ _LAYER = re.compile(
 # A spread, a check or an accuracy that is read at once: what is computed for it is needed for nothing else.
 _READ_AT_ONCE = re.compile(r"[SH]V*I|C[CAVR]*I|XV*E[VR]*I")
 # What a hook reads, or a histogram, which no layer needs. A quantile may be what its output is clipped to.
+# str(), repr(), format() and print() of a tensor all end here, in whatever a progress bar or a logger hides them.
+WRITES_TEXT = "torch/_tensor_str.py"
+_TEXT = re.compile(r"W+")  # operators that write tensors as text
 _FOR_THE_PROGRAM = re.compile(rf"[^{re.escape(_STOP)}]*[IH]")
 
 
@@ -73,12 +78,12 @@ class Diagnostics(Struct, frozen=True):
     Attributes:
         sure: what a read value certainly is computed from, or all that a hook does up to its last read or histogram.
         likely: this, and what the same functions compute before.
-        hooked: whether hooks of modules do most of it.
+        most: what does most of it: hooks of modules, writing tensors as text, or other code.
     """
 
     sure: Stretches
     likely: Stretches
-    hooked: bool
+    most: Literal["hooks", "text", "other"]
 
 
 class _Line(Struct, frozen=True):
@@ -114,21 +119,22 @@ def diagnostics_of(run: Run) -> Diagnostics | None:
     read = line.found(_READ_AT_ONCE)
     if not np.isin(letter, ("I", "H")).any():
         return None
-    hooked = run.in_hooks(rows)
-    if not read and not hooked.any():
+    hooked, written = run.user_code.in_hooks(rows), run.user_code.called_from(rows, WRITES_TEXT)
+    if not read and not hooked.any() and not written.any():
         return None
+    text = _line(run, rows, np.where(written & ~needed, "W", _STOP)).found(_TEXT)
     places = np.array([place or "" for place in run.places(rows)])
     pure = (places != "") & ~np.isin(places, places[needed])
     hooks = _line(run, rows, np.where(hooked & pure & ~needed, letter, _STOP)).found(_FOR_THE_PROGRAM)
-    sure = _joined(len(rows), [*read, *hooks])
+    sure = _joined(len(rows), [*read, *hooks, *text])
     if not sure:
         return None
     before = [_before(line, first, last, np.where(pure, places, "")) for first, last in read]
-    in_hooks = _lasting(run, rows, hooks)
+    half = _lasting(run, rows, sure) / 2
     return Diagnostics(
         _stretches(run, rows, sure),
         _stretches(run, rows, _joined(len(rows), [*before, *sure])),
-        2 * in_hooks > _lasting(run, rows, sure),
+        "text" if _lasting(run, rows, text) > half else "hooks" if _lasting(run, rows, hooks) > half else "other",
     )
 
 

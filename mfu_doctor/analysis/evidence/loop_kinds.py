@@ -18,6 +18,7 @@ from msgspec import Struct
 from mfu_doctor.analysis.evidence.attribution import shapes_of
 from mfu_doctor.analysis.evidence.backward import maker_of, node_calls
 from mfu_doctor.analysis.evidence.cell_inputs import CELL, are_given
+from mfu_doctor.analysis.evidence.diagnostics import WRITES_TEXT
 from mfu_doctor.analysis.evidence.python_loops import Loop, find_loops
 from mfu_doctor.analysis.evidence.round_chains import need_each_other
 from mfu_doctor.analysis.evidence.round_weights import weights_of_rounds
@@ -46,6 +47,9 @@ _WRITE = re.compile(
 _LENGTHEN = re.compile(rf"{NODE_CALL.pattern}(Cat|Stack)Backward\d+$")
 _COLLECTS = re.compile(r"^aten::(stack|cat|hstack|vstack|concat)$")
 _GATE = re.compile(r"aten::sigmoid_? |aten::add_? aten::tanh_? ")  # of a cell; a layer's own tanh follows its product
+_ADDS = re.compile(
+    r"^((aten::(select|squeeze|view|reshape|detach) )*)aten::add_?$"
+)  # a total: one reduction, though it continues
 _ONE = 1  # sample in a batch
 
 
@@ -95,6 +99,10 @@ class _Nodes(Struct, frozen=True):
 def small_ops(run: Run) -> list[SmallOps]:
     """Loops of the main thread that one call or one layer could replace, in time order."""
     loops = [loop for loop in find_loops(run) if loop.takes_parts]
+    text = run.user_code.called_from(np.array([loop.row for loop in loops], np.int64), WRITES_TEXT)
+    loops = [
+        loop for loop, writes in zip(loops, text.tolist(), strict=True) if not writes
+    ]  # it is not the program's loop
     if not loops:
         return []
     nodes = _nodes_of(run, loops)
@@ -170,7 +178,8 @@ def _kind(loop: Loop, names: list[str], trained: int, *, continues: bool) -> Kin
     if any(CELL.match(name) for name in names):
         return "cells"
     if not _has_layers(names):
-        return None if continues else "parts"
+        adds = loop.join < 0 and _ADDS.match(" ".join(loop.names))
+        return None if continues and not adds else "parts"
     if not trained:  # the layers of a network that is not trained repeat themselves too
         return None
     if _GATE.search(" ".join((*names, ""))):

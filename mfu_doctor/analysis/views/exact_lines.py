@@ -6,7 +6,7 @@ agree, so that an operator that stands on two lines of a function keeps the func
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from mfu_doctor.analysis.views.source_lines import Spot, UserFrames, places_of
+from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.trace import Category, Trace
 
 Rows = npt.NDArray[np.int64]
@@ -51,6 +52,19 @@ def line_within(trace: Trace, spot: Spot, frames: UserFrames) -> Spot:
             seen[line.place] += line.short_s + line.long_s
     place = max(seen, key=lambda line: seen[line], default=None)
     return replace(spot, place=place) if place and seen[place] >= _MOST * sum(seen.values()) else spot
+
+
+def line_at(trace: Trace, function: str, where: Intervals, frames: UserFrames) -> str:
+    """The line that samples of this host time see most in the function that begins here; the begin if they are too few.
+
+    Where the stacks' place is no begin of a function it is a line already.
+    """
+    if trace.facts is None or not trace.origin_ns or function not in frames.places.values():
+        return function
+    at = np.array([sample.time_ns - trace.origin_ns for sample in trace.facts.frames], np.int64)
+    inside = (trace.facts.frames[i].place for i in np.flatnonzero(where.contains(at)).tolist())
+    lines = Counter(place for place in inside if frames.is_within(place, function))
+    return lines.most_common(1)[0][0] if lines.total() >= _AGREEING else function
 
 
 def _sampled_rows(trace: Trace) -> Rows:

@@ -1,4 +1,4 @@
-"""Functions of the user that a module calls beside its forward()."""
+"""What events are called from: functions of the user that a module calls beside its forward(), and files of libraries."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mfu_doctor.analysis.views.frame_threads import thread_of
+from mfu_doctor.analysis.views.groups import groups
 from mfu_doctor.analysis.views.source_lines import UserFrames
 from mfu_doctor.trace import Trace
 
@@ -34,4 +35,15 @@ def in_hooks(trace: Trace, rows: npt.NDArray[np.int64], frames: UserFrames) -> n
         mine = trace.events.track[rows] == track
         if hooks.count:
             found[mine] = hooks.innermost(trace.events.start[rows[mine]]) >= 0
+    return found
+
+
+def called_from(trace: Trace, rows: npt.NDArray[np.int64], file: str) -> npt.NDArray[np.bool_]:
+    """Whether each event row is inside a function of this file ("torch/functional.py"); shape of `rows`."""
+    found = np.zeros(len(rows), np.bool_)
+    frame = re.compile(rf"(^|/){re.escape(file)}\(\d+\): ")
+    python = trace.frames(np.array([i for i, name in enumerate(trace.names) if frame.search(name)], np.int64))
+    for track, here in groups(trace.events.track[python]):
+        mine = trace.events.track[rows] == track
+        found[mine] = thread_of(trace, python[here]).innermost(trace.events.start[rows[mine]]) >= 0
     return found

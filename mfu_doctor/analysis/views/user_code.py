@@ -10,9 +10,9 @@ import numpy.typing as npt
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from mfu_doctor.analysis.views.exact_lines import Lines, exact_lines, line_within
+from mfu_doctor.analysis.views.exact_lines import Lines, exact_lines, line_at, line_within
 from mfu_doctor.analysis.views.host import host_view
-from mfu_doctor.analysis.views.module_hooks import in_hooks
+from mfu_doctor.analysis.views.module_hooks import called_from, in_hooks
 from mfu_doctor.analysis.views.python_lines import Known, function_at, inside_only, known_in, python_at
 from mfu_doctor.analysis.views.source_lines import Spot, UserFrames, places_of, spent_at, user_frames
 from mfu_doctor.analysis.views.trainers import trainers_of
@@ -68,6 +68,19 @@ class UserCode(Struct, frozen=True):
             return found
         twin = self.twins.row[rows]
         return found | ((twin >= 0) & in_hooks(self.twins.recorded, np.maximum(twin, 0), self.twins.frames))
+
+    def called_from(self, rows: npt.NDArray[np.int64], file: str) -> npt.NDArray[np.bool_]:
+        """Whether each event row is inside a function of this file of a library, as far as stacks tell; shape of `rows`."""
+        found = called_from(self.trace, rows, file)
+        if self.twins is None:
+            return found
+        twin = self.twins.row[rows]
+        return found | ((twin >= 0) & called_from(self.twins.recorded, np.maximum(twin, 0), file))
+
+    def line_in(self, function: str, where: Intervals) -> str:
+        """The line of this function (file:line of its begin) that it is at in this host time; its begin if nothing tells."""
+        frames = self.frames if self.twins is None else self.twins.frames
+        return line_at(self.trace, function, where, frames)
 
     def spent_at(self, where: Intervals, track: int | None) -> Spot | None:
         """The user's code in which most of this host time went by on a thread.

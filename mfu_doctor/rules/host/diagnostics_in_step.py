@@ -1,11 +1,12 @@
-"""Operators compute statistics and checks in each step that training does not need.
+"""Operators compute statistics, checks and text in each step that training does not need.
 
 What it measures
     Operators of the training thread without a gradient in backward, outside of data loading and the optimizer, whose result the
     program reads (.item(), bool()). Two kinds count: what is read at once and can only be a check or a statistic (isnan and
     any, std, median, kthvalue, histc, an accuracy), and all operators of a forward hook up to its last read or histogram. A
-    hook is recognized if stacks were recorded. Anything else without a gradient (targets, masks, preprocessing, a teacher,
-    clipping) does not count.
+    hook is recognized if stacks were recorded. So is writing a tensor out as text, which reads its elements one by one: print(x),
+    f"{x}" for a log line even if its level is off, a progress bar that is given a tensor. Anything else without a gradient
+    (targets, masks, preprocessing, a teacher, clipping) does not count.
 
 Why it costs
     Each statistic reads whole tensors again, and each read waits until the device has computed it. In a hook this happens for
@@ -13,11 +14,12 @@ Why it costs
 
 How the gain is predicted
     Replay simulates the recorded timeline again without these operators and without the waits of their reads.
-    Low: only the operators that count. Mid: with the Python time between them.
+    Low: only the operators that count, of text with the Python time between them, which formats. Mid: with that Python time.
     High: also what the same function computes right before them, if nothing in this function has a gradient.
 
 How to fix
     Remove the hooks when they have served, or compute the statistics in one step of 100. Keep checks for NaN on the loss alone.
+    Let the logger make the text: log.debug("x %s", x) makes none below its level; or ask log.isEnabledFor(logging.DEBUG).
 
 When it is wrong
     The rule is wrong if the program decides something by the value that it reads (skips a step, chooses a branch) or if a hook
@@ -51,15 +53,23 @@ _READ = re.compile(r"^aten::(item|is_nonzero|_local_scalar_dense)$")
 _NO_STACKS = "whether hooks of modules read values is known only with stacks: record with with_stack=True"
 _NAMED = 4  # operators that the sentence names
 
-_HOOK = "# remove the forward hook that does this, or return from it at once in 99 of 100 steps"
-_RARELY = "if step % 100 == 0:  # compute and check these values only then"
+_WHAT = {
+    "hooks": "Statistics and checks that training does not need take",
+    "text": "Writing tensors out as text (str, print, f-strings) takes",
+    "other": "Statistics and checks that training does not need take",
+}
+_FIXES = {
+    "hooks": "# remove the forward hook that does this, or return from it at once in 99 of 100 steps",
+    "text": 'log.debug("x %s", x)  # not f"{x}": text that nobody reads is then not made; print tensors in one step of 100',
+    "other": "if step % 100 == 0:  # compute and check these values only then",
+}
 
 
 @rule(
     "diagnostics-in-step",
     "HO035",
-    "statistics and checks that training does not need",
-    also=("forward-hooks", "nan-checks", "activation-statistics"),
+    "statistics, checks and text that training does not need",
+    also=("forward-hooks", "nan-checks", "activation-statistics", "tensor-printing"),
 )
 def diagnostics_in_step(run: Run) -> Outcome:
     """Look for statistics that are computed in each step only to be read."""
@@ -74,14 +84,16 @@ def diagnostics_in_step(run: Run) -> Outcome:
     reads = steady.per_step(len(rows_matching(run.trace, _READ, rows)))
     place = _place(run, rows)
     return Finding(
-        summary=f"Statistics and checks that training does not need take {steady.share(spent)} of the step: "
-        f"{_longest(run, rows)}",
-        fix=_HOOK if found.hooked else _RARELY,
+        summary=f"{_WHAT[found.most]} {steady.share(spent)} of the step: {_longest(run, rows)}",
+        fix=_FIXES[found.most],
         detail=f"{_read(reads)}no gradient goes through them",
         confidence="measured",
-        decides=Ends(low="only their own operators go", high="all that is computed only for them goes too"),
+        decides=Ends(
+            low="only they go" if found.most == "text" else "only their own operators go",
+            high="all that is computed only for them goes too",
+        ),
         change=Change(
-            _without(run, found.sure, found.sure.inside),
+            _without(run, found.sure, found.sure.where if found.most == "text" else found.sure.inside),
             _without(run, found.sure, found.sure.where),
             _without(run, found.likely, found.likely.where),
         ),

@@ -11,6 +11,7 @@ from mfu_doctor.rules.contract import Skip
 from mfu_doctor.rules.host.device_sync import device_sync
 from mfu_doctor.rules.host.diagnostics_in_step import diagnostics_in_step
 from mfu_doctor.rules.host.host_bound import host_bound
+from mfu_doctor.rules.host.tensor_loop import tensor_loop
 from tests.rules.judging import close, found, price_us, run_of, silent
 from tests.timeline import Timeline
 
@@ -222,3 +223,51 @@ def test_python_between_statistics_is_a_symptom() -> None:
 
 def test_a_quantile_in_a_hook_may_be_what_its_output_is_clipped_to() -> None:
     silent(diagnostics_in_step, training(hook("aten::abs", "aten::quantile", "aten::clamp")))
+
+
+TO_TEXT = "torch/_tensor_str.py(712): _str"
+ELEMENTS = 12
+
+
+def written(function: str = TO_TEXT) -> Callable[[Timeline], None]:
+    """What a line calls for a tensor of 12 elements; 20 us of Python stand after each read."""
+
+    def beside(drawn: Timeline) -> None:
+        with drawn.span("model.py(30): remark", "python_function"), drawn.span(function, "python_function"):
+            plain(drawn, "aten::unbind")
+            for _ in range(ELEMENTS):
+                plain(drawn, "aten::detach", "aten::item")
+                drawn.python(20)
+            plain(drawn, "aten::abs")
+
+    return beside
+
+
+def test_text_of_tensors_goes_with_the_python_that_formats_it() -> None:
+    run = training(written())
+    price = price_us(diagnostics_in_step, run)
+    assert price.low_ns == price.high_ns == close(LAYERS * (ELEMENTS * 120 + 100))
+    finding = found(diagnostics_in_step, run)
+    assert finding.place == "model.py:30"
+    assert "f-strings" in finding.summary
+    assert finding.fix.startswith('log.debug("x %s", x)')
+
+
+def test_a_loop_that_writes_text_is_not_the_programs_loop() -> None:
+    silent(tensor_loop, training(written()))
+
+
+def test_elements_that_a_program_reads_itself_are_no_text() -> None:
+    run = training(written("model.py(40): lookup"))
+    assert found(tensor_loop, run).place == "model.py:40"
+    assert "f-strings" not in found(diagnostics_in_step, run).summary  # it is a hook here
+
+
+def test_text_between_two_backward_passes_does_not_take_them_along() -> None:
+    def twice(drawn: Timeline) -> None:
+        written()(drawn)
+        node(drawn, 10_000)
+        written()(drawn)
+
+    price = price_us(diagnostics_in_step, training(twice))
+    assert price.high_ns == close(LAYERS * 2 * (ELEMENTS * 120 + 100))
