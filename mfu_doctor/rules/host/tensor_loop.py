@@ -66,7 +66,7 @@ from mfu_doctor.analysis.evidence.loop_kinds import SmallOps, is_uneven, small_o
 from mfu_doctor.analysis.evidence.python_loops import Loop
 from mfu_doctor.analysis.evidence.steady_steps import Steady, steady_of
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.arrays.intervals import Intervals
+from mfu_doctor.arrays.intervals import union
 from mfu_doctor.quantities import number
 from mfu_doctor.result.findings import Ends, Evidence
 from mfu_doctor.rules.contract import WORTH_SHARE, Finding, Outcome, rule, shown
@@ -94,16 +94,47 @@ _GROUPS = (
 )
 _PARTS = (
     (r"_loss|log_softmax", "loss = criterion(outputs, targets)  # once on the whole batch instead of once per sample"),
-    (r"split_with_sizes|nonzero|masked_select|eq .*aten::index\b", _GROUPS),
+    (r"split_with_sizes|::nonzero|masked_select|eq .*aten::index\b", _GROUPS),
     (
         r"aten::(slice|narrow)",
         "windows = x.unfold(dimension, size, step)  # all windows at once instead of a loop over slices",
     ),
-    (
-        r"",
-        "y = x[indices]  # one indexing operation instead of a loop over x[i]; for a function of x[i]: torch.vmap(f)(x)",
-    ),
 )
+_INDEXED = "y = x[indices]  # one indexing operation instead of a loop over x[i]"
+_MAPPED = (
+    "y = torch.vmap(f)(x)  # all rounds in one call; or compute on the whole of x: broadcast with x[:, None], "
+    "and reduce along one dimension with dim=-1"
+)
+# By all that a round does beside taking its part: the first that fits.
+_BY_ALL = {
+    r"aten::is_nonzero": "x.any()  # or x.all(): Python's any() and all() read one element after another",
+    r"aten::(lt|gt|is_nonzero)": "x.max()  # or x.min(): Python's max() and min() compare one element after another",
+    r"aten::(item|to|_to_copy)": "values = x.tolist()  # all at once instead of one item() per element",
+    r"aten::(copy_|clone|index_put_)": _INDEXED,
+}
+_TOTALS = {
+    r"aten::add": "total = x.sum()  # one reduction (of rows x.sum(0)): Python's sum() adds one element after another",
+    r"aten::add_?": "total = x[indices].sum(0)  # one reduction instead of total += x[i]",
+}
+_TAKES = re.compile(
+    r"^aten::(select|unbind|index|index_select|gather|narrow|slice|detach|alias|_?(unsafe_)?view|reshape|squeeze|unsqueeze"
+    r"|expand|t|transpose|permute)$"
+)
+_PARAMETRIZES = "torch/nn/utils/parametrize.py"
+_CACHED = (
+    "with torch.nn.utils.parametrize.cached():  # around the loop: the weight is then computed once, not in each round"
+)
+# What the cells of torch.nn are made of, written out: with other operators no layer of torch.nn computes the same.
+_OF_GATES = re.compile(
+    r"^aten::(\w+_cell|linear|addmm|mm|bmm|matmul|addcmul|(r?sub|add|mul|sigmoid|tanh|relu)_?|lerp|ones_like|neg|split\w*"
+    r"|(unsafe_)?chunk|stack|cat|concat|dropout|feature_dropout|embedding|contiguous|clone|copy_|zeros\w*|new_zeros|to|item)$"
+)
+_SAME_WEIGHT = "each round computes the same weight anew"
+_ENDS = {
+    False: Ends(low="a quarter of the loop's time stays", high="one call reaches the full rates of the device"),
+    True: Ends(low="a quarter of the loop's time stays", high="only one round's stays"),
+}
+_NO_LAYER = "xs = self.inp(xs)  # before the loop, for all rounds at once: what does not need the state"
 _LAYERS = (
     "y = model(torch.stack(xs))  # one call on the whole batch instead of one per sample; else torch.vmap(model)(xs)"
 )
@@ -149,21 +180,37 @@ def tensor_loop(run: Run) -> Outcome:
         summary=f"Loops of small operators take {steady.share(spent)} of the step on the CPU: one repeats "
         f"{_operators(loop)} {number(loop.rounds)} times",
         fix=fix,
-        detail=_question(longest, compiles=obstacle_to_compile(run) is None, adapts=fix == _EACH_ADAPTED),
-        decides=Ends(low="a quarter of the loop's time stays", high="one call reaches the full rates of the device"),
+        detail=_SAME_WEIGHT
+        if fix == _CACHED
+        else _question(longest, compiles=obstacle_to_compile(run) is None, adapts=fix == _EACH_ADAPTED),
+        decides=_ENDS[fix == _CACHED],
         change=batched(run, loops),
         evidence=_evidence(inside, steady, spent),
-        place=_place(run, loop),
+        place=_place(run, [found.loop for found in inside if found.loop.names == loop.names]),
         effort="refactor",
-        risk="none" if longest.kind == "parts" and fix != _GROUPS else "rounding",  # groups are summed in another order
+        risk="none" if fix == _CACHED or (longest.kind == "parts" and fix != _GROUPS) else "rounding",  # another order
         confidence="hint" if longest.kind == "layers-per-part" or loop.backward else "modelled",
     )
 
 
-def _place(run: Run, loop: Loop) -> str | None:
-    """The line that issues the loop: that of its first operator, else the one in which most of the loop's time went by."""
-    spot = run.spent_at(Intervals(np.array([loop.start]), np.array([loop.end])))
-    return run.places(np.array([loop.row]))[0] or (spot.place if spot else None)
+def _place(run: Run, loops: list[Loop]) -> str | None:
+    """The line that issues these loops: that of their first operator, else the one in which most of their time went by.
+
+    Stacks may know the function of the operator alone: then it is the line that the function is at meanwhile.
+    """
+    where = union(np.array([loop.start for loop in loops]), np.array([loop.end for loop in loops]))
+    first = run.places(np.array([loops[0].row]))[0]
+    if first is not None:
+        return run.user_code.line_in(first, where)
+    spot = run.spent_at(where)
+    return spot.place if spot else None
+
+
+def _computes_weights(run: Run, loop: Loop) -> bool:
+    """Whether most of its time goes by in parametrizations: each use of a weight computes it, and no round changes it."""
+    lengths = run.trace.events.end[loop.rows] - run.trace.events.start[loop.rows]
+    inside = run.user_code.called_from(loop.rows, _PARAMETRIZES)
+    return bool(2 * lengths[inside].sum() > lengths.sum())
 
 
 def _operators(loop: Loop) -> str:
@@ -177,6 +224,8 @@ def _is_uneven(run: Run, longest: SmallOps, inside: list[SmallOps]) -> bool:
 
 
 def _fix(run: Run, found: SmallOps, *, uneven: bool) -> str:
+    if _computes_weights(run, found.loop):
+        return _CACHED
     if found.kind == "layers-per-part":
         return _PADDED if uneven else _LAYERS
     if found.kind == "networks":
@@ -185,13 +234,24 @@ def _fix(run: Run, found: SmallOps, *, uneven: bool) -> str:
         if is_differentiated(run):  # rounds that go on with a gradient of their own: no one pass from a sum has them
             return _EACH_ADAPTED
         return _EACH_GRADIENT if any(_CLIPS.match(name) for name in found.loop.names) else _WHOLE_BATCH
-    if found.loop.masks:
+    if found.loop.masks and "aten::is_nonzero" not in found.loop.names:  # max(x) compares too, and reads each answer
         return _GROUPS
     names = " ".join((found.loop.before, *found.loop.names))
     if found.kind == "parts" and uneven and not re.search(_PARTS[0][0], names):
         return _GROUPS
-    table = _CELLS if found.kind == "cells" else _PARTS
-    return next(fix for pattern, fix in table if re.search(pattern, names))
+    if found.kind == "cells":
+        known = all(_OF_GATES.match(name) or _TAKES.match(name) for name in found.loop.names)
+        return next(fix for pattern, fix in _CELLS if re.search(pattern, names)) if known else _NO_LAYER
+    return next((fix for pattern, fix in _PARTS if re.search(pattern, names)), None) or _by_what_is_left(found.loop)
+
+
+def _by_what_is_left(loop: Loop) -> str:
+    """The fix by what a round does beside taking its part; what is collected after the loop is no total."""
+    left = [name for name in loop.names if not _TAKES.match(name)]
+    if not left:
+        return _INDEXED
+    table = _BY_ALL if loop.join >= 0 else _BY_ALL | _TOTALS
+    return next((fix for pattern, fix in table.items() if all(re.fullmatch(pattern, name) for name in left)), _MAPPED)
 
 
 def _question(found: SmallOps, *, compiles: bool, adapts: bool) -> str:

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.facts import GraphDepths, OptimizerFacts
+from mfu_doctor.facts import FrameSample, GraphDepths, OptimizerFacts
 from mfu_doctor.rules.host.host_bound import host_bound
 from mfu_doctor.rules.host.tensor_loop import tensor_loop
 from mfu_doctor.rules.kernels.unfused_elementwise import unfused_elementwise
@@ -460,7 +460,7 @@ def test_a_result_that_grows_does_not_make_rounds_of_different_sizes() -> None:
                 drawn.op("aten::select", host=20, dims=[[20, 8]], types=["float"])
                 drawn.op("aten::mul", host=20, dims=[[8]], types=["float"])
                 drawn.op("aten::cat", host=20, dims=[[i, 8]], types=["float"])
-    assert "x[indices]" in found(tensor_loop, run_of(drawn)).fix
+    assert "torch.vmap(f)(x)" in found(tensor_loop, run_of(drawn)).fix
 
 
 def test_rounds_of_one_size_are_windows() -> None:
@@ -637,3 +637,83 @@ def test_a_loop_over_masks_is_a_sum_of_groups() -> None:
 def test_the_masks_of_layers_are_no_loop() -> None:
     """Each layer of a transformer fills its mask in; the weights get their gradients layer by layer."""
     silent(tensor_loop, recurrence(body=("aten::linear", "aten::masked_fill", "aten::softmax"), own_weights=True))
+
+
+@pytest.mark.parametrize(
+    ("names", "fix"),
+    [
+        (("aten::select", "aten::add"), "total = x.sum()"),  # sum(x)
+        (("aten::select", "aten::is_nonzero"), "x.any()"),  # any(x)
+        (("aten::select", "aten::gt", "aten::is_nonzero"), "x.max()"),  # max(x)
+        (("aten::select", "aten::item"), "values = x.tolist()"),  # [v.item() for v in x]
+        (("aten::select", "aten::copy_"), "y = x[indices]"),
+        (("aten::select", "aten::view", "aten::expand", "aten::add", "aten::logsumexp"), "y = torch.vmap(f)(x)"),
+    ],
+)
+def test_the_fix_is_what_the_rounds_do_together(names: tuple[str, ...], fix: str) -> None:
+    assert found(tensor_loop, loop(names, device=False)).fix.startswith(fix)
+
+
+def test_pieces_that_are_added_up_are_a_total_and_collected_ones_are_not() -> None:
+    def drawn(after: str) -> Run:
+        timeline = Timeline(device=None)
+        for _ in range(6):
+            with timeline.step():
+                timeline.op("aten::mm", host=500)
+                timeline.op("aten::unbind", host=20)
+                for _ in range(ROUNDS):
+                    timeline.op("aten::add", host=20)
+                timeline.op(after, host=20)
+        return run_of(timeline)
+
+    assert found(tensor_loop, drawn("aten::item")).fix.startswith("total = x.sum()")
+    assert found(tensor_loop, drawn("aten::stack")).fix.startswith("y = torch.vmap(f)(x)")
+
+
+BY_HAND = ("aten::select", "aten::linear", "aten::linear", "aten::add", "aten::tanh")
+
+
+def test_a_cell_that_no_layer_of_torch_computes_keeps_its_loop() -> None:
+    assert "nn.LSTM" in found(tensor_loop, recurrence(body=BY_HAND)).fix
+    own = found(tensor_loop, recurrence(body=(*BY_HAND, "aten::sign", "aten::abs")))
+    assert own.fix.startswith("xs = self.inp(xs)")
+
+
+def parametrized(file: str) -> Run:
+    """Rounds that compute a weight in a function of this file, and use it."""
+    drawn = Timeline(device=None)
+    for _ in range(6):
+        with drawn.step(), drawn.span("model.py(30): forward", "python_function"):
+            drawn.op("aten::mm", host=500)
+            for _ in range(20):
+                drawn.op("aten::select", host=10)
+                with drawn.span(f"{file}(350): forward", "python_function"):
+                    drawn.op("aten::tril", host=50)
+                    drawn.op("aten::matrix_exp", host=100)
+                drawn.op("aten::mul", host=50)
+    return run_of(drawn)
+
+
+def test_a_weight_that_each_round_computes_anew_is_cached() -> None:
+    finding = found(tensor_loop, parametrized("torch/nn/utils/parametrize.py"))
+    assert finding.fix.startswith("with torch.nn.utils.parametrize.cached()")
+    assert finding.detail == "each round computes the same weight anew"
+    assert "cached" not in found(tensor_loop, parametrized("torch/functional.py")).fix
+
+
+def test_the_line_of_a_loop_is_where_its_function_is_meanwhile() -> None:
+    drawn, seen = Timeline(device=None), list[tuple[int, str]]()
+    for _ in range(6):
+        with drawn.step(), drawn.span("model.py(30): forward", "python_function"):
+            drawn.op("aten::mm", host=500)
+            drawn.op("aten::unbind", host=10)
+            for at in range(20):
+                seen.append((drawn.now + 60, f"model.py:{41 if at % 3 else 40}"))
+                drawn.op("aten::view", host=50)
+                drawn.op("aten::mul", host=50)
+            drawn.op("aten::mm", host=500)
+    assert found(tensor_loop, run_of(drawn)).place == "model.py:30"
+    base = 1_000_000_000_000
+    drawn.header["baseTimeNanoseconds"] = base
+    frames = tuple(FrameSample(time_ns=base + us * 1000, place=place) for us, place in seen)
+    assert found(tensor_loop, run_of(drawn, frames=frames)).place == "model.py:41"
