@@ -19,7 +19,7 @@ STEPS, BEFORE, CHECK, AFTER = 4, 2_000, 4_000, 2_000  # microseconds
 ORIGIN_NS = 1_000_000_000
 
 
-def recorded(sampled: str) -> Trace:
+def recorded(sampled: str, *, works: str = "tree.py(21): check", call: str | None = None) -> Trace:
     """Steps of two operators around 4 ms in `check()`, of which only the deep window has stacks; samples say `sampled`."""
     t = Timeline(device=None)
 
@@ -27,7 +27,7 @@ def recorded(sampled: str) -> Trace:
         with t.step(), t.span("train.py(3): update", "python_function") if deep else t.span("aten::outer"):
             t.op("aten::mm", host=BEFORE)
             if deep:
-                with t.span("tree.py(21): check", "python_function"):
+                with t.span(works, "python_function"):
                     t.python(CHECK)
             else:
                 t.python(CHECK)
@@ -42,7 +42,8 @@ def recorded(sampled: str) -> Trace:
     at = ORIGIN_NS
     length = BEFORE + CHECK + AFTER
     frames = tuple(
-        FrameSample(time_ns=at + (i * length + BEFORE + CHECK // 2) * 1000, place=sampled) for i in range(STEPS)
+        FrameSample(time_ns=at + (i * length + BEFORE + CHECK // 2) * 1000, place=sampled, call=call)
+        for i in range(STEPS)
     )
     windows = (
         Window(kind="timing", start_ns=at, end_ns=at + middle * 1000, steps=STEPS),
@@ -223,3 +224,29 @@ def test_a_line_is_in_the_last_function_that_begins_before_it() -> None:
     assert not frames.is_within("a.py:24", "a.py:3")
     assert not frames.is_within("b.py:24", "a.py:21")
     assert not frames.is_within("a.py:2", "a.py:3")
+
+
+@pytest.mark.parametrize(
+    ("call", "place"),
+    [
+        ("psutil.cpu_percent", "train.py:62"),
+        ("csv.writerow", "psutil/__init__.py:1789"),
+        (None, "psutil/__init__.py:1789"),
+    ],
+)
+def test_a_function_of_a_library_is_at_the_line_that_calls_the_library(call: str | None, place: str) -> None:
+    run = Run(recorded("train.py:62", works="psutil/__init__.py(1789): cpu_percent", call=call))
+    spot = run.python_at(union(run.steps.start, run.steps.end) - run.activity.busy())
+    assert spot is not None
+    assert (spot.place, spot.function) == (place, "cpu_percent")
+
+
+def test_a_function_of_a_library_that_was_not_seen_in_the_recording_is_at_the_line_of_the_whole_run() -> None:
+    looks = (
+        LineTime(place="train.py:8", short_s=0.001, long_s=0.0, function="send", library="psutil"),
+        LineTime(place="train.py:9", short_s=0.001, long_s=0.0, function="cpu_percent", library="psutil"),
+    )
+    run = Run(in_depth(*looks, works="psutil/__init__.py(1789): cpu_percent"))
+    spot = run.python_at(long_gaps(run))
+    assert spot is not None
+    assert (spot.place, spot.function) == ("train.py:9", "cpu_percent")

@@ -42,16 +42,37 @@ def exact_lines(trace: Trace, frames: UserFrames, functions: PlacesOf) -> Lines:
 
 
 def line_within(trace: Trace, spot: Spot, frames: UserFrames) -> Spot:
-    """The function with the line that it is at for most of its time in the whole run, if that was looked at; else as it is."""
+    """The function with the line that it is at for most of its time in the whole run, if that was looked at; else as it is.
+
+    A function of a library is at the line of the program that calls it.
+    """
     course = trace.facts.course if trace.facts is not None else None
     if course is None or spot.function is None:
         return spot
+    calls = [line for line in course.lines if line.call == f"{_package(spot.place)}.{spot.function}"]
+    if calls:
+        return replace(spot, place=max(calls, key=lambda line: line.short_s + line.long_s).place)
     seen: defaultdict[str, float] = defaultdict(float)
     for line in course.lines:
         if frames.is_within(line.place, spot.place):
             seen[line.place] += line.short_s + line.long_s
     place = max(seen, key=lambda line: seen[line], default=None)
     return replace(spot, place=place) if place and seen[place] >= _MOST * sum(seen.values()) else spot
+
+
+def at_its_call(trace: Trace, line: str, function: Spot | None) -> Spot | None:
+    """A library's function at the line of the program that calls this library, which its user can edit; None if it is none.
+
+    Frames of a trace do not tell libraries from the program, samples do.
+    """
+    if function is None or trace.facts is None:
+        return None
+    calls = {sample.call.partition(".")[0] for sample in trace.facts.frames if sample.place == line and sample.call}
+    return replace(function, place=line) if _package(function.place) in calls else None
+
+
+def _package(place: str) -> str:
+    return place.partition(":")[0].partition("/")[0].removesuffix(".py")
 
 
 def line_at(trace: Trace, function: str, where: Intervals, frames: UserFrames) -> str:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from mfu_doctor.analysis.views.exact_lines import Lines, exact_lines, line_at, line_within
+from mfu_doctor.analysis.views.exact_lines import Lines, at_its_call, exact_lines, line_at, line_within
 from mfu_doctor.analysis.views.host import host_view
 from mfu_doctor.analysis.views.module_hooks import called_from, in_hooks
 from mfu_doctor.analysis.views.python_lines import Known, function_at, inside_only, known_in, python_at
@@ -139,7 +139,7 @@ class UserCode(Struct, frozen=True):
             found = spot if spot is not None else python_at(recorded, like, frames, main)
             return None if found is None else line_within(self.trace, found, frames)
         if function is None or not frames.is_within(spot.place, function.place):
-            return function or spot
+            return at_its_call(self.trace, spot.place, function) or function or spot
         return replace(spot, function=function.function)
 
 
