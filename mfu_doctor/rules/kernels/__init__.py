@@ -6,6 +6,7 @@ from mfu_doctor.rules.kernels.constant_work import constant_work
 from mfu_doctor.rules.kernels.contiguous_copies import contiguous_copies
 from mfu_doctor.rules.kernels.conv_bias_before_norm import conv_bias_before_norm
 from mfu_doctor.rules.kernels.dense_embedding_grad import dense_embedding_grad
+from mfu_doctor.rules.kernels.diagonal_factorization import diagonal_factorization
 from mfu_doctor.rules.kernels.diagonal_product import diagonal_product
 from mfu_doctor.rules.kernels.discarded_pass import discarded_pass
 from mfu_doctor.rules.kernels.emulated_dtype import emulated_dtype
@@ -53,6 +54,7 @@ RULES: tuple[Rule, ...] = (
     zeroed_gradients,
     ignored_rows,
     diagonal_product,
+    diagonal_factorization,
     sparse_operand,
     expanded_table,
     sparse_mask,
