@@ -6,7 +6,7 @@ What it measures
 
 Why it costs
     Each pass launches all operators anew, reads all weights and adds to all gradients. A small batch does not fill the device
-    meanwhile. Accumulation is there for memory: without need for it, it costs time and changes nothing.
+    meanwhile. Accumulation is there for memory: without need for it, it only costs time.
 
 How the gain is predicted
     Passes become as many times fewer as memory allows (the peak of the allocator against the memory of the device; on a CPU
@@ -17,7 +17,8 @@ How the gain is predicted
     High: these rates.
 
 How to fix
-    A batch size that is larger by the factor by which fewer batches are accumulated: the optimizer sees the same samples.
+    A batch size that is larger by the factor by which fewer batches are accumulated: the optimizer sees the same samples. A loss
+    that the program divides by the number of batches is divided by the new one.
 
 When it is wrong
     The rule is wrong if the larger batch does not fit into memory, if samples have different lengths that would be padded, or if
@@ -41,6 +42,7 @@ from mfu_doctor.analysis.evidence.python_loops import Loop
 from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady, steady_of
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_SPAN, rows_matching
 from mfu_doctor.analysis.run import Run
+from mfu_doctor.analysis.views.groups import members
 from mfu_doctor.arrays.intervals import Intervals
 from mfu_doctor.quantities import counted
 from mfu_doctor.result.findings import Ends
@@ -65,19 +67,23 @@ def small_microbatches(run: Run) -> Outcome:
     """Judge what accumulation costs."""
     facts, steady = run.facts, steady_of(run)
     count = round(facts.micro_batches or 1) if facts is not None else 1
-    fewer = min(count, _growth(run))
-    passes = _passes(run, steady)
-    if fewer < 2 or not len(passes) or round(steady.per_step(len(_roots(run, steady)))) != count:
+    fewer = max((n for n in range(1, count + 1) if count % n == 0 and n <= _growth(run)), default=1)
+    passes, roots = _passes(run, steady), _roots(run, steady)
+    if (
+        fewer < 2
+        or not len(passes)
+        or round(steady.per_step(len(roots))) != count
+        or not _are_alike(run, passes, roots)
+    ):
         return None
     step = Loop(("forward", "backward"), fewer, passes, int(passes.min()), int(passes.max()), backward=True)
     inside = _inside(run, steady, passes)
     change = batched(run, [SmallOps(step, "backward-per-part", inside, passes)])
     size = facts.loaders[0].batch_size if facts is not None and facts.loaders else None
-    left = -(-count // fewer)
     has_norm = bool(len(calls_of(run, _BATCH_NORM)))
     return Finding(
-        summary=f"Each step accumulates {counted(count, 'batch')} that are too small to fill the device",
-        fix=_fix(run, size, fewer, left),
+        summary=f"Each step accumulates {counted(count, 'batch')}, each with all launches, weights and gradients anew",
+        fix=_fix(run, size, count, fewer),
         detail="the optimizer sees the same samples"
         + ("; a batch norm sees more of them at once" if has_norm else "")
         + ("" if _memory(run) else "; if the larger batch fits into memory"),
@@ -130,8 +136,17 @@ def _inside(run: Run, steady: Steady, nodes: Rows) -> Intervals:
     return Intervals(starts, last) - spans_of_rows(run, np.sort(np.concatenate((run.host.fetch_rows, updates))))
 
 
-def _fix(run: Run, size: int | None, fewer: int, left: int) -> str:
+def _are_alike(run: Run, passes: Rows, roots: Rows) -> bool:
+    """Whether all passes run the same nodes, and all begin with one loss: two losses of a step are no two batches of it."""
+    events = run.trace.events
+    of = np.searchsorted(np.sort(events.start[roots]), events.start[passes])
+    nodes = [tuple(np.sort(events.name[passes[mine]]).tolist()) for mine in members(of - 1, len(roots))]
+    return bool((of > 0).all()) and len(set(nodes)) == 1
+
+
+def _fix(run: Run, size: int | None, count: int, fewer: int) -> str:
     """In the words of the library that accumulates."""
+    left = count // fewer
     used = {name for name, _ in run.facts.versions} if run.facts is not None else set()
     larger = f"{size * fewer}" if size else f"...  # {fewer} times as large"
     if "transformers" in used and _runs_in(run, r"transformers[/\\]trainer\.py"):
@@ -140,7 +155,7 @@ def _fix(run: Run, size: int | None, fewer: int, left: int) -> str:
         return f"Trainer(..., accumulate_grad_batches={left})  # and DataLoader(..., batch_size={larger})"
     if _runs_in(run, r"accelerate[/\\]accelerator\.py\(\d+\): accumulate"):
         return f"Accelerator(gradient_accumulation_steps={left})  # and DataLoader(..., batch_size={larger})"
-    after = "each batch: nothing is accumulated" if left == 1 else f"{left} batches"
+    after = f"each batch; no loss / {count}" if left == 1 else f"{left} batches; loss / {left}, not / {count}"
     return f"DataLoader(..., batch_size={larger})  # and optimizer.step() after {after}"
 
 

@@ -23,6 +23,7 @@ def loop(
     roots: bool = True,
     dims: list[list[int]] = SMALL,
     norm: bool = False,
+    losses: int = 1,
     **facts: object,
 ) -> Run:
     """Per step `batches` times 3 products forward, 50 us of Python and 4 backward, 50 us each; then an update of 100 us."""
@@ -30,15 +31,16 @@ def loop(
     product = {"kernel": kernel, "host": 50, "dims": dims, "types": ["float", "float"]}
     for _ in range(5):
         with drawn.step():
-            for _ in range(batches):
+            for batch in range(batches):
                 for _ in range(3):
                     drawn.op("aten::batch_norm" if norm else "aten::mm", **product)  # type: ignore[arg-type]
                 drawn.python(50)
                 if roots:
                     drawn.op("aten::ones_like", kernel=kernel, host=10)
                 for _ in range(4):
-                    node = drawn.span("autograd::engine::evaluate_function: MmBackward0", "cpu_op")
-                    with node, drawn.span("MmBackward0", "cpu_op"):
+                    name = "MmBackward0" if batch % losses == 0 else "BmmBackward0"
+                    node = drawn.span(f"autograd::engine::evaluate_function: {name}", "cpu_op")
+                    with node, drawn.span(name, "cpu_op"):
                         drawn.op("aten::mm", **product)  # type: ignore[arg-type]
             with drawn.span("Optimizer.step#SGD.step", "cpu_op"):
                 drawn.op("aten::_foreach_add_", kernel=kernel, host=100)
@@ -56,9 +58,7 @@ def memory(used: float) -> MemoryFacts:
 
 def test_operators_are_launched_once_for_all_batches() -> None:
     finding = found(small_microbatches, loop())
-    assert (
-        finding.fix == "DataLoader(..., batch_size=8)  # and optimizer.step() after each batch: nothing is accumulated"
-    )
+    assert finding.fix == "DataLoader(..., batch_size=8)  # and optimizer.step() after each batch; no loss / 4"
     price = price_us(small_microbatches, loop())
     assert price.high_ns == close(3 * (BATCH + 10))
     assert price.low_ns < price.mid_ns <= price.high_ns
@@ -73,9 +73,25 @@ def test_what_products_compute_stays() -> None:
 
 def test_no_more_become_one_than_memory_allows() -> None:
     finding = found(small_microbatches, loop(GPU, memory=memory(0.44)))
-    assert finding.fix == "DataLoader(..., batch_size=4)  # and optimizer.step() after 2 batches"
+    assert finding.fix == "DataLoader(..., batch_size=4)  # and optimizer.step() after 2 batches; loss / 2, not / 4"
     silent(small_microbatches, loop(GPU, memory=memory(0.5)))
     silent(small_microbatches, loop(GPU))
+
+
+@pytest.mark.parametrize(("batches", "used", "size"), [(4, 0.3, 4), (8, 0.16, 8), (6, 0.3, 6), (16, 0.1, 16)])
+def test_the_optimizer_sees_as_many_samples_as_before(batches: int, used: float, size: int) -> None:
+    finding = found(small_microbatches, loop(GPU, batches=batches, memory=memory(used)))
+    assert f"batch_size={size})" in finding.fix
+    assert f"after {2 * batches // size} batches" in finding.fix
+
+
+def test_batches_that_do_not_divide_are_left_alone() -> None:
+    silent(small_microbatches, loop(GPU, batches=5, memory=memory(0.3)))
+
+
+def test_two_losses_of_a_step_are_no_two_batches_of_it() -> None:
+    silent(small_microbatches, loop(batches=2, losses=2))
+    found(small_microbatches, loop(batches=2))
 
 
 def test_a_batch_norm_sees_more_samples_at_once() -> None:
