@@ -6,25 +6,35 @@ meanwhile: its threads were stopped, too. One long wait would be over when it go
 
 from __future__ import annotations
 
-import math
+import time
 from collections.abc import Callable
 from threading import Thread
 
 _TURN_S = 0.05
+_MOST_OF_A_TURN_S = (
+    0.25  # that counts: a turn is longer if the process was stopped, or if another thread did not let Python go
+)
 
 
-def came(wait: Callable[[float], bool], longest_s: float) -> bool:
+def came(wait: Callable[[float], bool], longest_s: float, clock: Callable[[], float] = time.monotonic) -> bool:
     """Wait in turns.
 
     Args:
         wait: waits so many seconds at most and returns whether it came, as `Event.wait` does.
         longest_s: for all turns together.
+        clock: tells the seconds.
 
     Returns:
         Whether it came.
     """
-    turns = max(math.ceil(longest_s / _TURN_S), 1)
-    return any(wait(longest_s / turns) for _ in range(turns))
+    left = longest_s
+    while True:
+        turn, begin = min(_TURN_S, left), clock()
+        if wait(turn):
+            return True
+        left -= min(max(clock() - begin, turn), _MOST_OF_A_TURN_S)
+        if left <= 0:
+            return False
 
 
 def joined(thread: Thread, longest_s: float) -> bool:

@@ -35,6 +35,18 @@ def test_all_turns_together_are_no_longer_than_was_said(longest_s: float) -> Non
     assert sum(waits) == pytest.approx(longest_s)
 
 
+def test_a_thread_that_does_not_let_python_go_makes_it_a_few_turns() -> None:
+    """Each turn takes ten seconds of the clock then: a quarter of one counts."""
+    clock, waits = iter(range(0, 1000, 10)), []
+
+    def wait(longest_s: float) -> bool:
+        waits.append(longest_s)
+        return False
+
+    assert not came(wait, 0.5, clock=lambda: float(next(clock)))
+    assert len(waits) == 2
+
+
 def test_a_thread_that_goes_on_is_left_and_one_that_ends_is_waited_for() -> None:
     over = threading.Event()
     thread = threading.Thread(target=over.wait)
