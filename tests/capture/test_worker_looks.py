@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -23,7 +24,7 @@ from torch.utils.data._utils import worker
 import mfu_doctor
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop import pipe_end, worker_looks
-from mfu_doctor.capture.loop.pipe_end import pipe_ends
+from mfu_doctor.capture.loop.pipe_end import PipeEnd, pipe_ends
 from mfu_doctor.capture.loop.worker_looks import LookedAt, WorkerLooks
 from mfu_doctor.facts import FrameSample
 from mfu_doctor.patience import joined
@@ -311,3 +312,21 @@ def test_a_line_that_is_not_ours_loses_no_other() -> None:
         os.write(looks._pipe[1].number, line)
     assert len(looks.stop()) == 2
     assert notes.said == []
+
+
+def test_an_end_that_cannot_be_had_is_closed_and_harms_no_worker(capsys: pytest.CaptureFixture[str]) -> None:
+    class Gone:
+        def detach(self) -> int:
+            raise OSError("no such descriptor")
+
+    read_end, write_end = pipe_ends()
+    write_end.close()
+    make, args = write_end.__reduce__()
+    assert make(*args).closed
+    make, _ = read_end.__reduce__()
+    assert make(Gone()).closed
+    read_end.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        PipeEnd(1 << 20)
+    gc.collect()
+    assert "Exception ignored" not in capsys.readouterr().err

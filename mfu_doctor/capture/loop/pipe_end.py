@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from multiprocessing.reduction import DupFd
 from typing import Any, Self
 
@@ -16,12 +17,15 @@ class PipeEnd:
     """One end of a pipe.
 
     Args:
-        number: its descriptor, which never blocks from now on.
+        number: its descriptor, which never blocks from now on; None: it is closed already.
     """
 
-    def __init__(self, number: int) -> None:
-        os.set_blocking(number, False)
-        self._held, self._is = [number], _what(number)
+    def __init__(self, number: int | None) -> None:
+        self._held: list[int] = []
+        self._is: tuple[int, int] | None = None
+        if number is not None:
+            os.set_blocking(number, False)
+            self._held, self._is = [number], _what(number)
 
     @property
     def number(self) -> int:
@@ -61,11 +65,13 @@ class PipeEnd:
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        with suppress(OSError):  # nobody could catch it, and Python would print it
+            self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For a process that is being started: it gets a descriptor of its own."""
-        return _anew, (DupFd(self.number),)
+        """For a process that is being started: it gets a descriptor of its own, and a closed end if that cannot be."""
+        number = self._number
+        return (PipeEnd, (None,)) if number is None else (_anew, (DupFd(number),))
 
 
 def pipe_ends() -> tuple[PipeEnd, PipeEnd]:
@@ -75,7 +81,10 @@ def pipe_ends() -> tuple[PipeEnd, PipeEnd]:
 
 
 def _anew(handed_over: Any) -> PipeEnd:
-    return PipeEnd(handed_over.detach())
+    try:
+        return PipeEnd(handed_over.detach())
+    except OSError:  # the program's own process begins here, and needs nothing of ours
+        return PipeEnd(None)
 
 
 def _what(number: int) -> tuple[int, int] | None:
