@@ -25,8 +25,12 @@ _TAKES = re.compile(r"^aten::(index|index_select|gather|take)$")
 _STACKS = re.compile(r"^aten::stack$")
 _PART = re.compile(r"^aten::(select|slice|narrow)$")
 _WRITE = re.compile(r"^aten::copy_$")
-# A function that is named for acting in an environment, or for what it gathers there.
-_ACTS = re.compile(r"(^|_)(act|acts|actions?|rollouts?|collect|explore|simulate|self_?play)(_|$)")
+# A function that is named for acting in an environment, or for what it gathers there: not what collects metrics or garbage.
+_ACTS = re.compile(
+    r"(^|_)(rollouts?|self_?play)(_|$)"
+    r"|^_?(act|explore|simulate|(select|choose|sample|get|take|predict)_actions?(_and_\w+)?)$"
+    r"|(^|_)(collect|gather|generate)_(data|experiences?|trajector\w+|episodes?|transitions?)$"
+)
 _FEWEST = 4  # parts of a buffer that are written: a rollout has one for each time
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from mfu_doctor.analysis.evidence.collected_data import is_named_for_it
 from mfu_doctor.diagnosis.diagnose import diagnose_run
 from mfu_doctor.facts import HostFacts
 from mfu_doctor.facts.whole_run import BETWEEN, LONG, Elsewhere, WholeRun
@@ -131,6 +132,30 @@ def test_what_steps_learn_from_is_no_fault_and_not_done_less_often() -> None:
     assert report.verdict is not None
     said = "Most is saved by a choice that changes what is learned: this (outside-steps, ppo.py:76)"
     assert said in report.verdict.sentence
+
+
+@pytest.mark.parametrize(
+    "name", ["select_action", "_sample_actions", "collect_rollouts", "self_play", "collect_trajectories"]
+)
+def test_a_name_says_that_a_function_acts(name: str) -> None:
+    assert is_named_for_it(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "collect_metrics",
+        "_collect_outputs",
+        "collect_garbage",
+        "explore_lr",
+        "simulate_quantization",
+        "act_quant",
+        "transact",
+        None,
+    ],
+)
+def test_what_collects_something_else_is_done_less_often(name: str | None) -> None:
+    assert not is_named_for_it(name)
 
 
 def test_work_that_draws_and_is_kept_is_what_steps_learn_from() -> None:
