@@ -101,7 +101,7 @@ def test_a_growing_step_comes_before_what_the_recorded_steps_show() -> None:
 
 
 def test_the_caution_of_an_early_recording_says_that_steps_grow() -> None:
-    assert "79.5 ms in the rest of the run: they grow" in caution(early_recording, growing(MODEL, METRIC))
+    assert "79.5 ms in the rest of the run (medians): they grow" in caution(early_recording, growing(MODEL, METRIC))
 
 
 def test_steps_that_stay_are_silent() -> None:
