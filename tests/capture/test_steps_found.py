@@ -171,7 +171,7 @@ with block() as doctor:
 def test_validation_between_epochs_is_in_no_step(zygote: Zygote, tmp_path: Path) -> None:
     body = """
 with block() as doctor:
-    for epoch in range(6):
+    for epoch in range(40):
         for x, y in loader(5):
             train(x, y)
             passes(0.01)
