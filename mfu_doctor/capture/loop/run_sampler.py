@@ -124,7 +124,7 @@ class RunSampler:
                 looks = _without_usual(looks, {where: ns for (at, where), ns in seen.items() if at == _USUAL})
             total, seconds = sum(looks.values()), account.seconds_of(part)
             most = sorted(looks.items(), key=lambda item: -item[1])[:_MOST]
-            found += [self._told(w, part, seconds * ns / total) for w, ns in most if seconds > 0]
+            found += [self._told(w, part, seconds * ns / total) for w, ns in most if seconds > 0 and ns > 0]
         return tuple(sorted(found, key=lambda e: -e.seconds))
 
     def _told(self, where: Where, part: str, seconds: float) -> Elsewhere:
