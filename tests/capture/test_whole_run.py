@@ -271,6 +271,15 @@ def test_what_usual_steps_do_too_is_no_other_work_in_long_ones() -> None:
     assert kinds == {"one_step": "training", "regularizer": "training", "plot": None}
 
 
+def test_looks_without_a_length_are_no_part_of_the_account() -> None:
+    """Two looks on one tick of the clock."""
+    sampler = RunSampler(0, None, RunClock(0), lambda call: call())
+    sampler._seen = {(LONG, Where("run.py:32", "plot")): 0}
+    assert (
+        sampler.elsewhere(WholeRun(wall_s=100.0, ended=True, steps=100, steps_s=50.0, long_steps=20, long_s=10.0)) == ()
+    )
+
+
 def test_a_logarithm_is_not_logging() -> None:
     def kind(function: str) -> str | None:
         stack = (LOOP[0], Call("run.py", "fit", 40), Call("/lib/python3.11/site-packages/x/y.py", function, 1))
