@@ -69,7 +69,7 @@ def page() -> str:
     parts += _folder("analysis/names", with_methods=False)
     parts += ["", "## What a rule may need", "", *(f"- `Need.{need.name}`: {need.means}." for need in Need)]
     parts += ["", "## Edits: what a fix would change", *_module("analysis/replay/edits.py", with_methods=False)]
-    parts += ["", "## How numbers are written", *_module("quantities.py", with_methods=False)]
+    parts += ["", "## How numbers are written", *_module("quantities/__init__.py", with_methods=False)]
     return "\n".join(parts) + "\n"
 
 

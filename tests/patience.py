@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from mfu_doctor.patience import came
+from mfu_doctor.capture.patience import came
 
 LONGEST_S = 600.0
 _LOOKS_EVERY_S = 0.05

@@ -21,13 +21,13 @@ PACKAGE = read_package(ROOT / "mfu_doctor")
 # The longest entry that a module's path begins with is its place.
 FLOORS = (
     ("arrays", "compiled", "facts/whole_run"),
-    ("errors", "facts", "json_text", "patience", "version"),
+    ("errors", "facts", "json_text", "version"),
     ("files", "trace", "units"),
     ("quantities",),
-    ("parts",),
+    ("quantities/parts",),
     ("devices", "reading/dialects"),
     ("flops", "reading", "result"),
-    ("capture/boundary", "capture/flops"),
+    ("capture/boundary", "capture/flops", "capture/patience"),
     ("capture/loop",),
     ("capture/device",),
     ("capture/facts", "capture/profiler"),

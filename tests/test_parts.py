@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mfu_doctor import parts
+from mfu_doctor.quantities import parts
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from mfu_doctor.analysis.views.steps import WHOLE
 from mfu_doctor.diagnosis.core_waiting import WAITING, bound_of, mostly_waits
-from mfu_doctor.parts import part_of
 from mfu_doctor.quantities import percent_range, share
+from mfu_doctor.quantities.parts import part_of
 from mfu_doctor.result.bottleneck import BOUND_SHARE, HOST, VOCABULARY, Owned, host_parts, owners_of
 from mfu_doctor.result.caveats import ADVICE
 from mfu_doctor.result.findings import (

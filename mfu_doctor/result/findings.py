@@ -7,8 +7,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from mfu_doctor.parts import left_of, times_as_fast
 from mfu_doctor.quantities import significant
+from mfu_doctor.quantities.parts import left_of, times_as_fast
 
 FAILED = "failed"
 PASSED = "passed"

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator
 from statistics import fmean
 
-from mfu_doctor.parts import part_alone
 from mfu_doctor.quantities import duration
+from mfu_doctor.quantities.parts import part_alone
 from mfu_doctor.result.findings import FAILED, NOT_MEASURED, PASSED, WITHHELD, Diagnosis
 from mfu_doctor.result.job import JobFinding, JobReport
 from mfu_doctor.result.report import Report

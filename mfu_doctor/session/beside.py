@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from mfu_doctor.capture.boundary import Notes
-from mfu_doctor.patience import joined
+from mfu_doctor.capture.patience import joined
 from mfu_doctor.session.report_process import CODE, Made
 
 # Set beside the program's own environment: one thread for each library that would take a core for each of its own.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mfu_doctor.patience import joined
+from mfu_doctor.capture.patience import joined
 from tests.capture.programs import LOOP, PRELUDE, TRACE, ours, read, told_by_the_program, with_and_without
 from tests.capture.test_run_script import RUN, SHOWN
 from tests.capture.zygote import ROOT, Zygote

@@ -14,8 +14,8 @@ from mfu_doctor.capture.device.nvml import field_values
 from mfu_doctor.capture.device.probes import CALLS_PER_TICK
 from mfu_doctor.capture.device.sampled_device import COLUMNS, MAX_ROWS, SampledDevice
 from mfu_doctor.capture.device.sampler import DeviceSampler
+from mfu_doctor.capture.patience import joined
 from mfu_doctor.facts import DeviceSamples
-from mfu_doctor.patience import joined
 from tests.capture.fake_nvml import FIELD_POWER, FIELD_RX, THROTTLE_POWER, THROTTLE_THERMAL, FakeNvml, Pace
 from tests.patience import LONGEST_S
 

@@ -26,8 +26,8 @@ from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop import pipe_end, worker_looks
 from mfu_doctor.capture.loop.pipe_end import PipeEnd, pipe_ends
 from mfu_doctor.capture.loop.worker_looks import LookedAt, WorkerLooks
+from mfu_doctor.capture.patience import joined
 from mfu_doctor.facts import FrameSample
-from mfu_doctor.patience import joined
 from tests.patience import LONGEST_S
 
 THIS = "test_worker_looks.py"
@@ -249,6 +249,20 @@ def test_what_a_worker_raises_is_what_it_raised() -> None:
     assert pipe.closed  # by the thread that wrote to it
 
 
+def test_a_look_at_a_worker_that_ends_meanwhile_is_not_told() -> None:
+    class EndsMeanwhile(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            return False
+
+        def is_set(self) -> bool:
+            return True
+
+    read_end, pipe = pipe_ends()
+    with read_end:
+        worker_looks._look(threading.get_ident(), pipe, None, EndsMeanwhile())
+        assert os.read(read_end.number, 1) == b""
+
+
 def test_it_is_started_anew_by_its_name() -> None:
     read_end, pipe = pipe_ends()
     with read_end, pipe:
@@ -325,6 +339,10 @@ def test_an_end_that_cannot_be_had_is_closed_and_harms_no_worker(capsys: pytest.
     assert make(*args).closed
     make, _ = read_end.__reduce__()
     assert make(Gone()).closed
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pipe_end, "DupFd", lambda _: Gone().detach())
+        make, args = read_end.__reduce__()
+        assert make(*args).closed
     read_end.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         PipeEnd(1 << 20)

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from mfu_doctor.annotation.annotate import annotate
+from mfu_doctor.capture.patience import joined
 from mfu_doctor.cli.check import SUMMARY_VARIABLE, CheckOptions, run_check
 from mfu_doctor.cli.compare import CompareOptions, run_compare
 from mfu_doctor.cli.report import ReportOptions, run_report
 from mfu_doctor.errors import DoctorError
 from mfu_doctor.files import append_file
-from mfu_doctor.patience import joined
 from tests.patience import LONGEST_S
 from tests.timeline import Timeline
 from tests.traces import ROOT

@@ -16,8 +16,8 @@ from functools import partial
 from mfu_doctor.capture.device.nvml import Fault, Nvml, attempt, load, meaning, text
 from mfu_doctor.capture.device.sampled_device import SampledDevice
 from mfu_doctor.capture.device.visible_devices import visible_targets
+from mfu_doctor.capture.patience import joined
 from mfu_doctor.facts import DeviceSamples
-from mfu_doctor.patience import joined
 from mfu_doctor.quantities import duration
 from mfu_doctor.units import NS_PER_S
 

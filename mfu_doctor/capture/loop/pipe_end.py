@@ -70,8 +70,10 @@ class PipeEnd:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For a process that is being started: it gets a descriptor of its own, and a closed end if that cannot be."""
-        number = self._number
-        return (PipeEnd, (None,)) if number is None else (_anew, (DupFd(number),))
+        try:
+            return _anew, (DupFd(self.number),)
+        except OSError:  # no descriptor is left for another one, or it is closed
+            return PipeEnd, (None,)
 
 
 def pipe_ends() -> tuple[PipeEnd, PipeEnd]:

@@ -23,8 +23,8 @@ from mfu_doctor.capture.loop.set_up import set_up_at
 from mfu_doctor.capture.loop.stack_sampler import UserFiles, irregular, own_directory
 from mfu_doctor.capture.loop.step_lines import StepLines
 from mfu_doctor.capture.loop.where import Call, Where, place_of, stack_of
+from mfu_doctor.capture.patience import joined
 from mfu_doctor.facts.whole_run import LONG, PARTS, TRAINING, Elsewhere, WholeRun
-from mfu_doctor.patience import joined
 
 _PERIOD_S, _LATER_S = 0.02, 0.1
 _LATER_AFTER_S = 60.0

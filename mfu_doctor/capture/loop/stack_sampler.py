@@ -18,8 +18,8 @@ from types import FrameType
 
 from mfu_doctor.capture.loop.user_functions import UserFunctions
 from mfu_doctor.capture.loop.where import line_of, package_of
+from mfu_doctor.capture.patience import joined
 from mfu_doctor.facts import FrameSample
-from mfu_doctor.patience import joined
 
 _PERIOD_S = 0.02  # 50 Hz: sampling at this rate is within the noise of a 0.8 ms step
 _FIRST_S = _PERIOD_S / 8

@@ -187,6 +187,10 @@ def _tell(thread: int, pipe: PipeEnd, base: Path | None, over: threading.Event) 
     functions = UserFunctions(files.shown, LookedAt.__call__.__code__)
     while seen < _MOST and time.monotonic() < until and not over.wait(irregular(_PERIOD_S)):
         sample = _sample(thread, files, own, functions)
+        if (
+            over.is_set()
+        ):  # it may have been outside of its function already: in a forked worker that is where it was forked
+            return
         if sample is None:
             continue
         seen += 1

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from threading import RLock
 from typing import TYPE_CHECKING
 
+from mfu_doctor.capture.patience import Patience
 from mfu_doctor.capture.profiler.session import WAIT_FOR_OWNER_S
-from mfu_doctor.patience import came
 
 if TYPE_CHECKING:
     from mfu_doctor.capture.profiler.phase_runner import PhaseRunner
@@ -23,9 +23,9 @@ def between_steps(runner: PhaseRunner, lock: RLock, why: str) -> Iterator[bool]:
         lock: held by that thread whenever it does something of ours.
         why: what ended its recording, if one is open.
     """
-    free = False
-    while not free and runner.ask_to_stop(why):
-        if not came(lambda longest_s: lock.acquire(timeout=longest_s), WAIT_FOR_OWNER_S):
+    patience, free = Patience(WAIT_FOR_OWNER_S), False
+    while not free and patience and runner.ask_to_stop(why, patience):
+        if not patience.came(lambda longest_s: lock.acquire(timeout=longest_s)):
             break
         free = not runner.attached_elsewhere
         if not free:  # the next one was opened meanwhile

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from mfu_doctor.capture.boundary import Notes
 from mfu_doctor.capture.loop.schedule import REST_STEPS, Phase, fit, in_turns, phases
 from mfu_doctor.capture.loop.stopwatch import Mark, mark
+from mfu_doctor.capture.patience import Patience
 from mfu_doctor.capture.profiler import limits
 from mfu_doctor.capture.profiler.mode_isolation import IsolatedSpan
 from mfu_doctor.capture.profiler.python_calls import PythonCalls, Watcher
@@ -174,10 +175,9 @@ class PhaseRunner:
         """Whether the session that is open is that of another thread."""
         return self._current is not None and self._current.session.elsewhere
 
-    def ask_to_stop(self, reason: str) -> bool:
+    def ask_to_stop(self, reason: str, patience: Patience) -> bool:
         """Let another thread that trains stop its session at the end of its step; returns whether none is open in it."""
-        current = self._current
-        return current is None or current.session.ask_to_stop(reason)
+        return self._current is None or self._current.session.ask_to_stop(reason, patience)
 
     @property
     def recording(self) -> bool:

@@ -21,10 +21,10 @@ from typing import Any
 from msgspec import Struct, field
 
 from mfu_doctor.capture.loop.dynamo import leave_alone
+from mfu_doctor.capture.patience import Patience
 from mfu_doctor.capture.profiler import other_profilers as foreign
 from mfu_doctor.capture.profiler.forking import guard_children
 from mfu_doctor.capture.profiler.open_spans import OpenSpans
-from mfu_doctor.patience import came
 
 _LOG_LEVEL = "KINETO_LOG_LEVEL"
 _SILENT = "6"  # libkineto: above ERROR; read once, when the first session of the process is prepared
@@ -159,12 +159,12 @@ class Session(Struct, eq=False):
         results = getattr(getattr(self._profiler, "profiler", None), "kineto_results", None)
         return results.events() if self.state is State.DONE and results is not None else ()
 
-    def ask_to_stop(self, reason: str) -> bool:
-        """From another thread: have that of this session stop it at the end of its step; returns whether it is over."""
+    def ask_to_stop(self, reason: str, patience: Patience | None = None) -> bool:
+        """From another thread: have that of this session stop it at the end of its step; returns whether it is over in time."""
         if not self.elsewhere:
             return True
         self._asked_to_stop = reason
-        if not came(self._stopped.wait, WAIT_FOR_OWNER_S):
+        if not (Patience(WAIT_FOR_OWNER_S) if patience is None else patience).came(self._stopped.wait):
             self._asked_to_stop = None
         return self._stopped.is_set()
 

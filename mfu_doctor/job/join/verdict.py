@@ -14,8 +14,8 @@ from mfu_doctor.diagnosis.verdict import about, limits_of
 from mfu_doctor.job.across.job import Job
 from mfu_doctor.job.across.patterns import Pattern
 from mfu_doctor.job.across.words import ranks_named, sentence_of
-from mfu_doctor.parts import part_of
 from mfu_doctor.quantities import counted
+from mfu_doctor.quantities.parts import part_of
 from mfu_doctor.result.bottleneck import bound_by, owners_of
 from mfu_doctor.result.findings import AT_STAKE, asks, first_words, result_words
 from mfu_doctor.result.job import NOTHING, JobFinding, JobReport

@@ -9,7 +9,8 @@ import textwrap
 
 from msgspec import Struct
 
-from mfu_doctor import parts, quantities
+from mfu_doctor import quantities
+from mfu_doctor.quantities import parts
 from mfu_doctor.render.words import labels, wording
 from mfu_doctor.render.words import plan as plan_wording
 from mfu_doctor.render.words.text import EM_DASH, EN_DASH

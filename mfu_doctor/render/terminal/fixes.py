@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mfu_doctor import parts, quantities
+from mfu_doctor import quantities
+from mfu_doctor.quantities import parts
 from mfu_doctor.render.terminal.panels import INDENT, Look, entry
 from mfu_doctor.render.terminal.screen import Block, Line, line
 from mfu_doctor.render.words import labels, wording

@@ -7,7 +7,8 @@ from typing import TypeGuard
 
 from msgspec import Struct
 
-from mfu_doctor import parts, quantities
+from mfu_doctor import quantities
+from mfu_doctor.quantities import parts
 from mfu_doctor.render.words.text import EM_DASH
 from mfu_doctor.result.bottleneck import named
 from mfu_doctor.result.job import NO_SKEW, Blame, CollectiveRow, JobReport, RankRow, WhatIf

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from mfu_doctor import parts, quantities
+from mfu_doctor import quantities
 from mfu_doctor.devices.dtypes import shown_dtype
+from mfu_doctor.quantities import parts
 from mfu_doctor.render.words import columns, labels
 from mfu_doctor.result.bottleneck import BUCKET_OF, named
 from mfu_doctor.result.findings import CRASHED, NOT_MEASURED, Diagnosis, Saving

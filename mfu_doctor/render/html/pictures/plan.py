@@ -6,8 +6,8 @@ import itertools
 
 from markupsafe import Markup
 
-from mfu_doctor.parts import part_alone
 from mfu_doctor.quantities import percent, percent_range
+from mfu_doctor.quantities.parts import part_alone
 from mfu_doctor.render.html.pictures.step import nice_spacing, tick
 from mfu_doctor.render.html.svg import WIDTH, line, picture, tag, text
 from mfu_doctor.render.words.plan import lower_bound, steps_after

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from mfu_doctor.patience import came, joined
+from mfu_doctor.capture.patience import Patience, came, joined
 from tests.patience import LONGEST_S
 
 
@@ -45,6 +45,15 @@ def test_a_thread_that_does_not_let_python_go_makes_it_a_few_turns() -> None:
 
     assert not came(wait, 0.5, clock=lambda: float(next(clock)))
     assert len(waits) == 2
+
+
+def test_several_waits_have_one_limit_and_those_that_came_count_too() -> None:
+    clock = iter(range(0, 1000, 10))
+    patience = Patience(0.5, clock=lambda: float(next(clock)))
+    assert patience.came(lambda _: True)
+    assert patience
+    assert patience.came(lambda _: True)
+    assert not patience
 
 
 def test_a_thread_that_goes_on_is_left_and_one_that_ends_is_waited_for() -> None:
