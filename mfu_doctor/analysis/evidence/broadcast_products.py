@@ -15,13 +15,10 @@ from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.as_matmuls import AsMatmuls, Replaced, as_matmuls_of
 from mfu_doctor.analysis.evidence.read_again import is_read_again
-from mfu_doctor.analysis.evidence.steady_steps import Rows, outermost
-from mfu_doctor.analysis.names.vocabulary import LABEL, VIEW, rows_matching
+from mfu_doctor.analysis.evidence.steady_steps import Rows, calls_beside
+from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.views.groups import on_each
-from mfu_doctor.arrays.distinct import without
 from mfu_doctor.devices.dtypes import DTYPES, element_bytes, short_dtype
-from mfu_doctor.trace import Category
 
 _BROADCASTING = re.compile(r"^aten::(mul|multiply|sub|subtract)$")
 _DIFFERENCE = ("aten::sub", "aten::subtract")
@@ -62,14 +59,7 @@ class BroadcastProduct(Struct, frozen=True):
 
 def broadcast_products_of(run: Run) -> tuple[tuple[BroadcastProduct, ...], AsMatmuls] | None:
     """The products of forward that are summed at once, and matmuls in their place; None if there are none."""
-    calls = run.trace.rows(Category.CPU_OP)
-    calls = outermost(run, without(calls, rows_matching(run.trace, LABEL, calls)))
-    calls = without(calls, rows_matching(run.trace, VIEW, calls))
-    found: list[BroadcastProduct] = []
-    track, wanted = run.trace.events.track, rows_matching(run.trace, _BROADCASTING, calls)
-    for _, mine in on_each(track[wanted], track[calls]):
-        here = calls[mine]
-        found += _on_thread(run, here[np.argsort(run.trace.events.start[here], kind="stable")])
+    found = [product for calls in calls_beside(run, _BROADCASTING) for product in _on_thread(run, calls)]
     work = as_matmuls_of(run, [Replaced(x.rows, 2.0 * x.stored, x.size * _moved(x)) for x in found]) if found else None
     return None if work is None else (tuple(found), work)
 

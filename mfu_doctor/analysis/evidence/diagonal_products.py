@@ -12,11 +12,9 @@ from msgspec import Struct
 
 from mfu_doctor.analysis.evidence.attribution import spans_of_rows, work_in
 from mfu_doctor.analysis.evidence.backward import maker_of, node_calls
-from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, outermost
-from mfu_doctor.analysis.names.vocabulary import VIEW, rows_matching
+from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, calls_beside
+from mfu_doctor.analysis.names.vocabulary import rows_matching
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.views.groups import on_each
-from mfu_doctor.arrays.distinct import without
 from mfu_doctor.trace import Category
 
 _MAKING = re.compile(r"^aten::diag(_embed)?$")
@@ -45,14 +43,8 @@ class DiagonalProducts(Struct, frozen=True):
 
 def diagonal_products_of(run: Run) -> DiagonalProducts | None:
     """The matmuls with a diagonal matrix; None if there are none."""
-    ops = run.trace.rows(Category.CPU_OP)
-    calls = outermost(run, ops)
-    calls = without(calls, rows_matching(run.trace, VIEW, calls))
     making, first, second = [], [], []
-    track, wanted = run.trace.events.track, rows_matching(run.trace, _MAKING, calls)
-    for _, mine in on_each(track[wanted], track[calls]):
-        here = calls[mine]
-        here = here[np.argsort(run.trace.events.start[here], kind="stable")]
+    for here in calls_beside(run, _MAKING):
         is_product = np.isin(here, rows_matching(run.trace, _PRODUCT, here))
         for at in np.flatnonzero(np.isin(here, rows_matching(run.trace, _MAKING, here))).tolist():
             size = _size(run, int(here[at]))

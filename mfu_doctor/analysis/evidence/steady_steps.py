@@ -6,15 +6,17 @@ Excluded steps (see `step_kinds`) and the work around the steps would change eve
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from mfu_doctor.analysis.names.vocabulary import LABEL, ids_matching, rows_matching
+from mfu_doctor.analysis.names.vocabulary import LABEL, VIEW, ids_matching, rows_matching
 from mfu_doctor.analysis.run import Run
-from mfu_doctor.analysis.views.groups import groups
+from mfu_doctor.analysis.views.groups import groups, on_each
 from mfu_doctor.analysis.views.once import once
+from mfu_doctor.arrays.distinct import without
 from mfu_doctor.arrays.intervals import Intervals, union
 from mfu_doctor.quantities import share
 from mfu_doctor.trace import Category
@@ -141,6 +143,17 @@ def under(run: Run, rows: Rows, pattern: re.Pattern[str]) -> Rows:
         found[reached] = up[reached]
         up = np.where((up >= 0) & (found < 0), run.ops.parent[np.maximum(up, 0)], -1)
     return found
+
+
+def calls_beside(run: Run, pattern: re.Pattern[str]) -> Iterator[Rows]:
+    """The outermost operators, views left out, of each thread that has one with such a name, in the order of time."""
+    calls = run.trace.rows(Category.CPU_OP)
+    calls = outermost(run, without(calls, rows_matching(run.trace, LABEL, calls)))
+    calls = without(calls, rows_matching(run.trace, VIEW, calls))
+    track = run.trace.events.track
+    for _, mine in on_each(track[rows_matching(run.trace, pattern, calls)], track[calls]):
+        here = calls[mine]
+        yield here[np.argsort(run.trace.events.start[here], kind="stable")]
 
 
 def outermost(run: Run, rows: Rows) -> Rows:

@@ -52,8 +52,14 @@ def test_their_backward_goes_too() -> None:
 
 
 def test_a_solve_alone_is_one() -> None:
-    """MultivariateNormal(scale_tril=torch.diag_embed(std))."""
-    assert price_us(diagonal_factorization, loop(MADE, SOLVE)).high_ns == close(700 + 100)
+    """MultivariateNormal(scale_tril=torch.diag_embed(std)): the difference from the mean is taken in between."""
+    run = loop(MADE, ("aten::sub", [128, N], 20), SOLVE)
+    assert price_us(diagonal_factorization, run).high_ns == close(700 + 100)
+
+
+def test_a_solve_with_another_matrix_of_this_size_is_left_alone() -> None:
+    other = ("aten::linalg_solve_triangular", [N, N], 500)
+    assert price_us(diagonal_factorization, loop(MADE, FACTOR, SAMPLE, other)).high_ns == close(1000 + 100)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +68,8 @@ def test_a_solve_alone_is_one() -> None:
         (MADE, ADD, FACTOR, SOLVE),  # a kernel with noise on its diagonal
         (MADE, FACTOR, ADD, FACTOR, SOLVE),  # both, of one size: which solve is whose is not known
         (("aten::diag_embed", [128, 16], 100), FACTOR),
+        (("aten::diag_embed", [N], 10), ("aten::cov", [N, 512], 50), ("aten::linalg_cholesky", [N, N], 1000)),
+        (("aten::eye", [], 10), ("aten::matmul", [N, 512], 50), ("aten::linalg_inv", [N, N], 1000)),
         (("aten::diag", MATRIX[1:], 10), FACTOR),  # reads a diagonal
         (FACTOR, SOLVE),
         (MADE, SAMPLE),
