@@ -86,9 +86,8 @@ def taken(column: npt.NDArray[Any], rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return column[: len(rows)]
     found = np.empty(len(rows), column.dtype)
     for at in range(0, len(rows), _AT_ONCE):
-        np.take(
-            column, rows[at : at + _AT_ONCE], out=found[at : at + _AT_ONCE], mode="clip"
-        )  # in place, as no other mode is
+        # in place, as no other mode is
+        np.take(column, rows[at : at + _AT_ONCE], out=found[at : at + _AT_ONCE], mode="clip")
     return found
 
 

@@ -16,6 +16,9 @@ from tests.timeline import Timeline
 OWN = "train.py(12): main"
 HUGGING_FACE = "transformers/trainer.py(1881): _inner_training_loop"
 LIGHTNING = "lightning/pytorch/loops/training_epoch_loop.py(310): advance"
+ACCELERATE = "accelerate/accelerator.py(1104): accumulate"
+LARGER = "DataLoader(..., batch_size=8)  # and optimizer.step() after 2 batches; loss / 2, not / 4"
+ALL = "DataLoader(..., batch_size=4 * batch_size)  # and optimizer.step() after each batch; no loss / 4"
 BF16 = 'with torch.autocast("cuda", dtype=torch.bfloat16):  # around forward and loss'
 LOADER = "DataLoader(..., num_workers=4, pin_memory=True, persistent_workers=True)"
 COMPILE = 'model = torch.compile(model, mode="reduce-overhead")'
@@ -39,6 +42,14 @@ def inside(frame: str, drawn: Timeline | None = None) -> Run:
             "TrainingArguments(..., dataloader_num_workers=4, dataloader_pin_memory=True, dataloader_persistent_workers=True)",
         ),
         (HUGGING_FACE, "DataLoader(..., batch_size=None)", "DataLoader(..., batch_size=None)"),
+        (HUGGING_FACE, LARGER, "TrainingArguments(..., per_device_train_batch_size=8, gradient_accumulation_steps=2)"),
+        (LIGHTNING, LARGER, "Trainer(..., accumulate_grad_batches=2)  # and DataLoader(..., batch_size=8)"),
+        (
+            ACCELERATE,
+            ALL,
+            "Accelerator(..., gradient_accumulation_steps=1)  # and DataLoader(..., batch_size=4 * batch_size)",
+        ),
+        (OWN, LARGER, LARGER),
         (HUGGING_FACE, COMPILE, 'TrainingArguments(..., torch_compile=True, torch_compile_mode="reduce-overhead")'),
         (HUGGING_FACE, FUSED, 'TrainingArguments(..., optim="adamw_torch_fused")'),
         (HUGGING_FACE, 'torch.set_float32_matmul_precision("high")', "TrainingArguments(..., tf32=True)"),

@@ -13,7 +13,7 @@ from msgspec import Struct
 from mfu_doctor.analysis.evidence.attribution import calls_of
 from mfu_doctor.analysis.evidence.backward import in_backward, node_calls
 from mfu_doctor.analysis.evidence.steady_steps import Mask, Rows, under
-from mfu_doctor.analysis.names.autograd import ACCUMULATE, ACCUMULATE_CALL, NODE, NODE_CALL
+from mfu_doctor.analysis.names.autograd import ACCUMULATE, ACCUMULATE_CALL, NODE, NODE_CALL, ROOT
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_MARK, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.once import once
@@ -22,7 +22,6 @@ from mfu_doctor.trace import Category
 
 _ADDING = re.compile(r"^aten::add_?$")
 _ZEROING = re.compile(r"^aten::(_foreach_)?zero_$")
-_ROOT = re.compile(r"^aten::ones_like$")  # backward() starts with the gradient of the loss, which is one
 _VIEW_NODE = re.compile(
     r"^autograd::engine::evaluate_function: (T|Transpose|Permute|View|Unsafe\w*|ToCopy)Backward\d+$"
 )
@@ -109,7 +108,7 @@ def _recording(run: Run, nodes: Rows) -> Mask:
 def _borders(run: Run, ops: Rows) -> Rows:
     """Starts of the operators between two backward passes: forward work, and the root of each backward()."""
     forward = ops[run.trace.events.sequence[ops] >= 0]
-    roots = rows_matching(run.trace, _ROOT, ops)
+    roots = rows_matching(run.trace, ROOT, ops)
     both = distinct(np.concatenate((forward, roots))).astype(np.int64)
     forward_or_root = without(both[~in_backward(run, both)], node_calls(run, both))
     return np.sort(run.trace.events.start[forward_or_root])

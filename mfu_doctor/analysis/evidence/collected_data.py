@@ -27,16 +27,18 @@ _PART = re.compile(r"^aten::(select|slice|narrow)$")
 _WRITE = re.compile(r"^aten::copy_$")
 # A function that is named for acting in an environment, or for what it gathers there: not what collects metrics or garbage.
 _ACTS = re.compile(
-    r"(^|_)(rollouts?|self_?play)(_|$)"
-    r"|^_?(act|explore|simulate|(select|choose|sample|get|take|predict)_actions?(_and_\w+)?)$"
-    r"|(^|_)(collect|gather|generate)_(data|experiences?|trajector\w+|episodes?|transitions?)$"
+    r"^_?(\w+_)?(rollouts?|self_?play)$|^_?(act|explore|simulate|(select|choose|sample|get|take)_actions?(_and_values?)?)$"
+    r"|(^|_)collect_(experiences?|trajector\w+|episodes?|transitions?)$"
 )
+# Of a rollout, and none itself.
+_TELLS = re.compile(r"^_?(log|plot|print|show|save|write|eval|evaluate|test|render|record)_")
 _FEWEST = 4  # parts of a buffer that are written: a rollout has one for each time
 
 
 def is_named_for_it(function: str | None) -> bool:
     """Whether a function's name says that it acts in an environment: what it makes is what steps learn from."""
-    return function is not None and _ACTS.search(function.lower()) is not None
+    name = (function or "").lower()
+    return _ACTS.search(name) is not None and not _TELLS.match(name)
 
 
 def may_be_learned_from(run: Run, extra: Intervals) -> bool:

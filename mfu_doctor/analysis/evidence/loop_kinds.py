@@ -47,9 +47,8 @@ _WRITE = re.compile(
 _LENGTHEN = re.compile(rf"{NODE_CALL.pattern}(Cat|Stack)Backward\d+$")
 _COLLECTS = re.compile(r"^aten::(stack|cat|hstack|vstack|concat)$")
 _GATE = re.compile(r"aten::sigmoid_? |aten::add_? aten::tanh_? ")  # of a cell; a layer's own tanh follows its product
-_ADDS = re.compile(
-    r"^((aten::(select|squeeze|view|reshape|detach) )*)aten::add_?$"
-)  # a total: one reduction, though it continues
+# A total: one reduction, though it continues.
+_ADDS = re.compile(r"^((aten::(select|squeeze|view|reshape|detach) )*)aten::add_?$")
 _ONE = 1  # sample in a batch
 
 
@@ -100,9 +99,8 @@ def small_ops(run: Run) -> list[SmallOps]:
     """Loops of the main thread that one call or one layer could replace, in time order."""
     loops = [loop for loop in find_loops(run) if loop.takes_parts]
     text = run.user_code.called_from(np.array([loop.row for loop in loops], np.int64), WRITES_TEXT)
-    loops = [
-        loop for loop, writes in zip(loops, text.tolist(), strict=True) if not writes
-    ]  # it is not the program's loop
+    # what writes a tensor as text is no loop of the program's
+    loops = [loop for loop, writes in zip(loops, text.tolist(), strict=True) if not writes]
     if not loops:
         return []
     nodes = _nodes_of(run, loops)

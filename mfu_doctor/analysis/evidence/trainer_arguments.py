@@ -21,6 +21,9 @@ _TF32 = re.compile(r'torch\.set_float32_matmul_precision\("high"\)')
 _RECOMPUTE = re.compile(r"x = block\(x\)  # not checkpoint\(block, x\)[^\n]*")
 _ANOMALY = re.compile(r"torch\.autograd\.set_detect_anomaly\(False\)[^\n]*")
 _BENCHMARK = re.compile(r"torch\.backends\.cudnn\.benchmark = True")
+_LARGER = re.compile(
+    r"DataLoader\(\.\.\., batch_size=([\w* ]+)\)  # and optimizer\.step\(\) after (?:each batch|(\d+) batches);[^\n]*"
+)
 _DDP = re.compile(r"DistributedDataParallel\(model, ([\w=, ]+)\)")
 
 # Options that TrainingArguments has under a longer name (transformers 4.36 and later).
@@ -48,6 +51,11 @@ def _longer(prefix: str, known: frozenset[str]) -> _Spell:
     return spell
 
 
+def _accumulating(argument: str, spell: Callable[[str], str]) -> _Spell:
+    """Fewer and larger batches: how many are accumulated is an argument of the trainer, and the program has the loader."""
+    return lambda found: f"{spell(f'{argument}={found[2] or 1}')}  # and DataLoader(..., batch_size={found[1]})"
+
+
 def _compiled(found: re.Match[str]) -> str:
     mode = f', torch_compile_mode="{found[1]}"' if found[1] else ""
     return _training_arguments(f"torch_compile=True{mode}")
@@ -64,6 +72,12 @@ _LIBRARIES = (
     _Library(
         re.compile(r"(^|[/\\])transformers[/\\]trainer\.py\(\d+\): (_inner_training_loop|training_step)$"),
         (
+            (
+                _LARGER,
+                lambda found: _training_arguments(
+                    f"per_device_train_batch_size={found[1]}, gradient_accumulation_steps={found[2] or 1}"
+                ),
+            ),
             (_AUTOCAST, lambda found: _training_arguments("bf16=True" if found[1] == "bfloat16" else "fp16=True")),
             (_LOADER, _longer("dataloader_", _LOADER_OPTIONS)),
             (_DDP, _longer("ddp_", _DDP_OPTIONS)),
@@ -76,11 +90,16 @@ _LIBRARIES = (
     _Library(
         re.compile(r"(^|[/\\])(lightning[/\\]pytorch|pytorch_lightning)[/\\]loops[/\\]\w+\.py\(\d+\): advance$"),
         (
+            (_LARGER, _accumulating("accumulate_grad_batches", _trainer)),
             (_AUTOCAST, lambda found: _trainer(f'precision="{"bf16" if found[1] == "bfloat16" else "16"}-mixed"')),
             (_DDP, lambda found: _trainer(f"strategy=DDPStrategy({found[1]})")),
             (_ANOMALY, lambda _: _trainer("detect_anomaly=False")),
             (_BENCHMARK, lambda _: _trainer("benchmark=True")),
         ),
+    ),
+    _Library(
+        re.compile(r"(^|[/\\])accelerate[/\\]accelerator\.py\(\d+\): accumulate$"),
+        ((_LARGER, _accumulating("gradient_accumulation_steps", lambda options: f"Accelerator(..., {options})")),),
     ),
 )
 

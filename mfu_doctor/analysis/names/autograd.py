@@ -25,3 +25,4 @@ ACCUMULATE_CALL = re.compile(rf"{NODE_CALL.pattern}torch::autograd::AccumulateGr
 ACCUMULATE = re.compile(r"^torch::autograd::AccumulateGrad$")
 # Writing into a view adds two nodes: the operator's own, and with the next number this one, which no operator carries.
 COPY_SLICES_CALL = re.compile(rf"{NODE_CALL.pattern}torch::autograd::CopySlices$")
+ROOT = re.compile(r"^aten::ones_like$")  # backward() starts with the gradient of the loss, which is one

@@ -37,9 +37,11 @@ import numpy as np
 from mfu_doctor.analysis.evidence.attribution import calls_of, spans_of_rows
 from mfu_doctor.analysis.evidence.backward import in_backward, node_calls
 from mfu_doctor.analysis.evidence.batched_loops import batched
+from mfu_doctor.analysis.evidence.device_memory import USABLE_SHARE, device_memory
 from mfu_doctor.analysis.evidence.loop_kinds import SmallOps
 from mfu_doctor.analysis.evidence.python_loops import Loop
 from mfu_doctor.analysis.evidence.steady_steps import Rows, Steady, steady_of
+from mfu_doctor.analysis.names.autograd import ROOT
 from mfu_doctor.analysis.names.vocabulary import OPTIMIZER_SPAN, rows_matching
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.groups import members
@@ -51,9 +53,7 @@ from mfu_doctor.rules.needs import Need
 from mfu_doctor.trace import Category
 from mfu_doctor.units import seconds
 
-_ROOT = re.compile(r"^aten::ones_like$")  # backward() starts with the gradient of the loss, which is one
 _BATCH_NORM = re.compile(r"^aten::(_?native_|cudnn_|miopen_)?batch_norm$")
-_USABLE = 0.9  # share of the memory that a larger batch may fill
 
 
 @rule(
@@ -67,7 +67,8 @@ def small_microbatches(run: Run) -> Outcome:
     """Judge what accumulation costs."""
     facts, steady = run.facts, steady_of(run)
     count = round(facts.micro_batches or 1) if facts is not None else 1
-    fewer = max((n for n in range(1, count + 1) if count % n == 0 and n <= _growth(run)), default=1)
+    most = min(_growth(run), count)
+    fewer = max((n for n in range(1, most + 1) if count % n == 0), default=1)
     passes, roots = _passes(run, steady), _roots(run, steady)
     if (
         fewer < 2
@@ -83,10 +84,10 @@ def small_microbatches(run: Run) -> Outcome:
     has_norm = bool(len(calls_of(run, _BATCH_NORM)))
     return Finding(
         summary=f"Each step accumulates {counted(count, 'batch')}, each with all launches, weights and gradients anew",
-        fix=_fix(run, size, count, fewer),
+        fix=_fix(size, count, fewer),
         detail="the optimizer sees the same samples"
         + ("; a batch norm sees more of them at once" if has_norm else "")
-        + ("" if _memory(run) else "; if the larger batch fits into memory"),
+        + ("" if device_memory(run) else "; if the larger batch fits into memory"),
         decides=Ends(
             low="a quarter of these passes' time stays", high="large operators reach the full rates of the device"
         ),
@@ -100,24 +101,16 @@ def small_microbatches(run: Run) -> Outcome:
     )
 
 
-def _memory(run: Run) -> float | None:
-    """Share of the device's memory that the run used; None if it is not known."""
-    memory = run.facts.memory if run.facts is not None else None
-    if memory is None or not memory.allocated_peak_bytes or not memory.total_bytes:
-        return None
-    return memory.allocated_peak_bytes / memory.total_bytes
-
-
 def _growth(run: Run) -> int:
     """How many batches may become one: as many as fit if all that is used grew with them; without a limit if that is unknown."""
-    used = _memory(run)
-    if used is None:
+    memory = device_memory(run)
+    if memory is None:
         return 1 << 30 if run.is_cpu else 1
-    return int(_USABLE / used)
+    return int(USABLE_SHARE / memory.used)
 
 
 def _roots(run: Run, steady: Steady) -> Rows:
-    rows = rows_matching(run.trace, _ROOT, run.trace.rows(Category.CPU_OP))
+    rows = rows_matching(run.trace, ROOT, run.trace.rows(Category.CPU_OP))
     rows = rows[~in_backward(run, rows)]
     return steady.issued(run, rows)
 
@@ -144,21 +137,9 @@ def _are_alike(run: Run, passes: Rows, roots: Rows) -> bool:
     return bool((of > 0).all()) and len(set(nodes)) == 1
 
 
-def _fix(run: Run, size: int | None, count: int, fewer: int) -> str:
-    """In the words of the library that accumulates."""
+def _fix(size: int | None, count: int, fewer: int) -> str:
+    """A line for a loop of the program's own; `trainer_arguments` knows it."""
     left = count // fewer
-    used = {name for name, _ in run.facts.versions} if run.facts is not None else set()
-    larger = f"{size * fewer}" if size else f"...  # {fewer} times as large"
-    if "transformers" in used and _runs_in(run, r"transformers[/\\]trainer\.py"):
-        return f"TrainingArguments(..., gradient_accumulation_steps={left}, per_device_train_batch_size={larger})"
-    if _runs_in(run, r"lightning[/\\]pytorch|pytorch_lightning"):
-        return f"Trainer(..., accumulate_grad_batches={left})  # and DataLoader(..., batch_size={larger})"
-    if _runs_in(run, r"accelerate[/\\]accelerator\.py\(\d+\): accumulate"):
-        return f"Accelerator(gradient_accumulation_steps={left})  # and DataLoader(..., batch_size={larger})"
+    larger = f"{size * fewer}" if size else f"{fewer} * batch_size"
     after = f"each batch; no loss / {count}" if left == 1 else f"{left} batches; loss / {left}, not / {count}"
     return f"DataLoader(..., batch_size={larger})  # and optimizer.step() after {after}"
-
-
-def _runs_in(run: Run, files: str) -> bool:
-    named = re.compile(files)
-    return any(named.search(name) for name in run.recorded.names)

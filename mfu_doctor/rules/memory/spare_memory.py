@@ -25,6 +25,7 @@ References
 
 from __future__ import annotations
 
+from mfu_doctor.analysis.evidence.device_memory import USABLE_SHARE, device_memory
 from mfu_doctor.analysis.evidence.steady_steps import steady_of
 from mfu_doctor.analysis.run import Run
 from mfu_doctor.analysis.views.activity import COMPUTE
@@ -35,8 +36,6 @@ from mfu_doctor.units import seconds
 
 # Above this share of the device too little memory is free.
 FULL_SHARE = 0.7
-# Share that a larger batch may fill; the rest is for fragmentation and the context.
-USABLE_SHARE = 0.9
 MOST_GROWTH = 2.0
 # A gain below this is within what a new batch size changes anyway.
 LEAST_GAIN = 0.10
@@ -51,13 +50,13 @@ LEAST_GAIN = 0.10
 )
 def spare_memory(run: Run) -> Outcome:
     """Judge the room for a larger batch."""
-    memory = run.facts.memory if run.facts is not None else None
-    if memory is None or not memory.allocated_peak_bytes or not memory.total_bytes:
+    memory = device_memory(run)
+    if run.facts is None or run.facts.memory is None or memory is None:
         return Skip("the peak of the allocator was not recorded")
-    used = memory.allocated_peak_bytes / memory.total_bytes
-    if used >= FULL_SHARE or memory.alloc_retries:
+    used = memory.used
+    if used >= FULL_SHARE or run.facts.memory.alloc_retries:
         return None
-    batch = run.facts.loaders[0].batch_size if run.facts is not None and run.facts.loaders else None
+    batch = run.facts.loaders[0].batch_size if run.facts.loaders else None
     growth = _growth(used, batch)
     fixed = _fixed_ns(run)
     step = steady_of(run).step_ns
@@ -72,8 +71,8 @@ def spare_memory(run: Run) -> Outcome:
         detail=f"{number(growth)} times the batch would give {percent(gain, 0)} more samples per second; "
         "the step itself becomes longer",
         evidence=(
-            shown("peak memory", memory.allocated_peak_bytes, "bytes"),
-            shown("device memory", memory.total_bytes, "bytes"),
+            shown("peak memory", memory.peak, "bytes"),
+            shown("device memory", memory.total, "bytes"),
             shown("independent of the batch", seconds(fixed), "s"),
         ),
         risk="convergence",

@@ -145,6 +145,8 @@ def test_a_name_says_that_a_function_acts(name: str) -> None:
     "name",
     [
         "collect_metrics",
+        "collect_data",
+        "log_rollouts",
         "_collect_outputs",
         "collect_garbage",
         "explore_lr",
